@@ -1,0 +1,100 @@
+"""The typed description of every model: its tensors, its window, its Triton profiles. All else derives from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from preprocess_service.errors import ModelNotFound
+from preprocess_service.features import mel, picture, text
+
+Datatype = Literal["FP32", "INT32"]
+ProfileName = Literal["gpu", "cpu"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor by Triton's names; `shape` is without the batch axis."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How Triton runs a model on one kind of machine; figures and reasons in deploy/triton/README.md."""
+
+    max_batch_size: int
+    max_queue_delay_us: int
+    max_queue_size: int
+    instances: int
+    warm_up_batch_sizes: tuple[int, ...]
+    parameters: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model: the audio tensor of a window, the token tensor where it reads text, the probability it answers."""
+
+    name: str
+    audio: TensorSpec
+    tokens: TensorSpec | None
+    window_s: float
+    gpu: Profile
+    cpu: Profile
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return (self.audio,) if self.tokens is None else (self.audio, self.tokens)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return (PROBABILITY,)
+
+    @property
+    def hop_s(self) -> float:
+        """Windows overlap by half, so that no word stands on an edge in every window."""
+        return self.window_s / 2
+
+    def profile(self, name: ProfileName) -> Profile:
+        return self.gpu if name == "gpu" else self.cpu
+
+
+MEL: Final = TensorSpec("mel", "FP32", (mel.BANDS, mel.MULTIMODAL_FRAMES, 1))
+PICTURE: Final = TensorSpec("picture", "FP32", (picture.SIZE, picture.SIZE, 3))
+TOKENS: Final = TensorSpec("tokens", "INT32", (text.TOKENS,))
+PROBABILITY: Final = TensorSpec("probability", "FP32", (1,))
+
+# Two instances of one thread use two cores best; more threads an instance burn CPU by spinning. A batch of 8 keeps an
+# instance's memory at about 0.2 GB.
+_CPU: Final = Profile(
+    max_batch_size=8,
+    max_queue_delay_us=0,
+    max_queue_size=512,
+    instances=2,
+    warm_up_batch_sizes=(1, 8),
+    parameters=(("intra_op_thread_count", "1"), ("inter_op_thread_count", "1")),
+)
+# Not the exhaustive search for convolution algorithms, which stops the server for seconds at every new shape.
+_GPU: Final = Profile(
+    max_batch_size=64,
+    max_queue_delay_us=2000,
+    max_queue_size=4096,
+    instances=1,
+    warm_up_batch_sizes=(1, 2, 4, 8, 16, 32, 64),
+    parameters=(("cudnn_conv_algo_search", "1"),),
+)
+
+MULTIMODAL: Final = ModelSpec("multimodal", MEL, TOKENS, mel.MULTIMODAL_WINDOW_S, _GPU, _CPU)
+VGG16: Final = ModelSpec("vgg16", PICTURE, None, picture.WINDOW_S, _GPU, _CPU)
+
+MODELS: Final = {spec.name: spec for spec in (MULTIMODAL, VGG16)}
+
+
+def model_spec(name: str) -> ModelSpec:
+    """The model of that name; raises ModelNotFound with the names that there are."""
+    try:
+        return MODELS[name]
+    except KeyError:
+        raise ModelNotFound(f"model {name!r} is unknown; there are {', '.join(MODELS)}") from None

@@ -1,0 +1,81 @@
+"""What can be done with a request before Triton is asked: bytes to samples, text to token ids, rows that pair them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from preprocess_service.admission import Priority
+from preprocess_service.catalogue import ServedModel
+from preprocess_service.features import inputs, mel, text
+from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, resample
+from preprocess_service.features.inputs import Row
+from preprocess_service.verdict import Times, VerdictWarning
+
+CLIPPED_LEVEL: Final = 0.98
+CLIPPED_SHARE: Final = 0.01
+SILENT_LEVEL: Final = 1e-3  # -60 dB of full scale
+SHORT_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a caller asks."""
+
+    audio: bytes
+    audio_format: AudioFormat = field(default_factory=AudioFormat)
+    transcript: str = ""
+    model: str = ""
+    priority: Priority = Priority.NORMAL
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question as far as it can be brought without Triton."""
+
+    served: ServedModel
+    samples: Samples  # (n,) at 22,050 Hz
+    ids: Sequence[int]
+    rows: Sequence[Row]
+    warnings: tuple[VerdictWarning, ...]
+    audio_s: float
+
+
+def prepare(question: Question, served: ServedModel, max_s: float) -> tuple[Prepared, Times]:
+    """Bytes to samples, text to token ids, and the rows that pair them."""
+    started = time.perf_counter()
+    telephone = decode(question.audio, question.audio_format, max_s)
+    samples = resample(telephone, TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
+    decoded = time.perf_counter()
+    settings = served.contract.text
+    ids: list[int] = []
+    if settings is not None and question.transcript:
+        words = text.morphemes(question.transcript, settings.stop_words)
+        ids = text.word_ids(words, settings.ids_by_word)
+    read = time.perf_counter()
+    prepared = Prepared(
+        served,
+        samples,
+        ids,
+        inputs.rows(served.spec, len(samples), len(ids)),
+        tuple(_warnings(question, telephone, ids, served)),
+        audio_s=len(telephone) / TELEPHONE_RATE_HZ,
+    )
+    return prepared, Times(decode_ms=1000 * (decoded - started), text_ms=1000 * (read - decoded))
+
+
+def _warnings(question: Question, telephone: Samples, ids: Sequence[int], served: ServedModel) -> list[VerdictWarning]:
+    level = np.abs(telephone)
+    found = {
+        VerdictWarning.CLIPPED: float(np.mean(level >= CLIPPED_LEVEL)) > CLIPPED_SHARE,
+        VerdictWarning.SILENT: float(level.max()) < SILENT_LEVEL,
+        VerdictWarning.TOO_SHORT: len(telephone) < SHORT_S * TELEPHONE_RATE_HZ,
+        VerdictWarning.NO_TRANSCRIPT: served.spec.tokens is not None and not ids,
+        VerdictWarning.TRANSCRIPT_UNUSED: served.spec.tokens is None and bool(question.transcript),
+        VerdictWarning.UNTRAINED_BASE: served.contract.pretrained_base is False,
+    }
+    return [warning for warning, holds in found.items() if holds]

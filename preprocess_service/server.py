@@ -1,0 +1,91 @@
+"""The gRPC server: wiring, start, clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from preprocess_service.catalogue import Catalogue
+from preprocess_service.proto.wigeup.v1 import triage_pb2_grpc
+from preprocess_service.readiness import SERVICE, Readiness
+from preprocess_service.servicer import MAX_ANSWER_BYTES, TriageServicer
+from preprocess_service.settings import Settings
+from preprocess_service.triage import Triage
+from preprocess_service.triton import TritonClient
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_OVERHEAD_BYTES: Final = 2**20  # what a message holds beside the audio
+
+
+class CannotListen(Exception):
+    """The address is taken or not this machine's."""
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then lets requests under way end.
+
+    Raises ContractMismatch where a model must not be served, CannotListen where the port is taken.
+    """
+    triton = TritonClient(settings.triton_address, settings.triton_timeout_s)
+    catalogue = Catalogue(settings.model_repository, settings.default_model, triton)
+    triage = Triage(settings, catalogue, triton)
+    health_servicer = health_aio.HealthServicer()
+    readiness = Readiness(catalogue, health_servicer, settings.canary_interval_s)
+    server = _server(settings)
+    triage_pb2_grpc.add_TriageServicer_to_server(TriageServicer(settings, catalogue, triage), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    port = _listen(server, settings)
+
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    await readiness.start()
+    await triage.warm_up()
+    await server.start()
+    watch = asyncio.create_task(readiness.watch())
+    logger.info("listening", extra={"host": settings.host, "port": port, "models": list(catalogue.models)})
+    await stop.wait()
+
+    logger.info("stopping", extra={"grace_s": settings.shutdown_grace_s})
+    watch.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watch
+    await health_servicer.enter_graceful_shutdown()
+    await server.stop(settings.shutdown_grace_s)
+    await triton.close()
+    triage.close()
+    logger.info("stopped")
+
+
+def _server(settings: Settings) -> grpc.aio.Server:
+    return grpc.aio.server(
+        options=(
+            ("grpc.max_receive_message_length", settings.max_audio_bytes + MESSAGE_OVERHEAD_BYTES),
+            ("grpc.max_send_message_length", MAX_ANSWER_BYTES + MESSAGE_OVERHEAD_BYTES),
+            ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake, and must be told so
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        )
+    )
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+    address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+    try:
+        if settings.tls_certificate is None or settings.tls_key is None:
+            return server.add_insecure_port(address)
+        pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+        return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+    except RuntimeError as error:
+        raise CannotListen(f"cannot listen on {address}: {error}") from error

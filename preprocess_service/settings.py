@@ -1,0 +1,57 @@
+"""What differs from one place to another: read once from the environment, typed, frozen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, FilePath, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "WIGEUP_"
+_ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Every setting is an environment variable: the prefix WIGEUP_ and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens the service to the network")
+    port: int = Field(50051, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    tls_certificate: FilePath | None = Field(None, description="PEM chain; with tls_key the port speaks TLS only")
+    tls_key: FilePath | None = Field(None, description="PEM key of tls_certificate")
+
+    triton_address: str = Field("127.0.0.1:8001", description="Triton's gRPC endpoint")
+    triton_timeout_s: float = Field(5.0, gt=0, description="longest wait for one answer of Triton")
+    model_repository: Path = Field(_ROOT / "model_repository", description="the folder that Triton serves")
+    default_model: str = Field("multimodal", description="the model of requests that name none")
+
+    max_audio_s: float = Field(1800.0, gt=0, description="longest recording of one request")
+    max_audio_bytes: int = Field(32 * 2**20, gt=0, description="largest recording of one request")
+    max_transcript_chars: int = Field(10_000, gt=0, description="longest transcript of one request")
+    deadline_s: float = Field(60.0, gt=0, description="time for requests that set no deadline")
+
+    feature_threads: int = Field(os.cpu_count() or 1, ge=1, description="threads that compute features")
+    max_in_flight: int = Field(32, ge=1, description="requests worked on at once; a large one counts once a megabyte")
+    max_waiting: int = Field(128, ge=0, description="requests that may wait for that, counted alike")
+
+    canary_interval_s: float = Field(2.0, gt=0, description="time between two readiness checks")
+    shutdown_grace_s: float = Field(10.0, ge=0, description="time for requests under way to end after SIGTERM")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        return self
+
+
+def read_settings() -> Settings:
+    """Reads the environment; raises ValueError naming a variable that is unknown or holds a bad value."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "ADDRESS"}  # the client's variable
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise ValueError(f"unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return Settings()

@@ -1,0 +1,130 @@
+"""The main job: one recording and its transcript in, one verdict out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess_service.admission import Admission, Priority
+from preprocess_service.catalogue import Catalogue, ServedModel
+from preprocess_service.deadline import Deadline
+from preprocess_service.errors import InvalidTranscript, TooLarge
+from preprocess_service.features import inputs, text
+from preprocess_service.features.inputs import Row
+from preprocess_service.preparation import Prepared, Question, prepare
+from preprocess_service.settings import Settings
+from preprocess_service.triton import Arrays, TritonClient
+from preprocess_service.verdict import Times, Verdict, timeline
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BYTES_PER_COST: Final = 2**20  # a request of that size weighs as much as one more
+BATCHES_AHEAD: Final = 2  # of one long recording, so that it cannot take all of Triton's queue
+
+
+class Triage:
+    """Answers questions; features are computed in threads, off the event loop."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, triton: TritonClient) -> None:
+        self._settings, self._catalogue, self._triton = settings, catalogue, triton
+        self._admission = Admission(settings.max_in_flight, settings.max_waiting)
+        self._threads = ThreadPoolExecutor(settings.feature_threads, thread_name_prefix="features")
+
+    async def warm_up(self) -> None:
+        """Starts the Java virtual machine, which would otherwise cost the first caller two seconds."""
+        await self._in_thread(text.morphemes, "준비", frozenset())
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def classify(self, question: Question, deadline: Deadline) -> Verdict:
+        """The verdict on one recording: its strongest evidence decides.
+
+        Raises InvalidAudio, InvalidTranscript, TooLarge, ModelNotFound, Overloaded, DeadlinePassed, TritonUnavailable.
+        """
+        started = time.perf_counter()
+        served = self._check(question)
+        async with self._admission.admit(_cost(question), question.priority, deadline):
+            admitted = time.perf_counter()
+            prepared, times = await self._prepare(question, served)
+            scores, audio_ms, inference_ms = await self._score(prepared, question.priority, deadline)
+        times = replace(
+            times,
+            wait_ms=1000 * (admitted - started),
+            audio_ms=audio_ms,
+            inference_ms=inference_ms,
+            total_ms=1000 * (time.perf_counter() - started),
+        )
+        return Verdict(
+            model=served.spec.name,
+            version=served.version,
+            probability=float(scores.max()),
+            threshold=served.contract.decision.point(has_transcript=bool(prepared.ids)).threshold,
+            audio_s=prepared.audio_s,
+            timeline=timeline(prepared.rows, scores),
+            times=times,
+            warnings=prepared.warnings,
+        )
+
+    async def preprocess(self, question: Question, deadline: Deadline) -> tuple[Prepared, Arrays]:
+        """The tensors of all rows, as `classify` would send them; raises what it raises before it asks Triton."""
+        served = self._check(question)
+        async with self._admission.admit(_cost(question), question.priority, deadline):
+            prepared, _ = await self._prepare(question, served)
+            arrays = await self._in_thread(inputs.batch, served.spec, prepared.samples, prepared.ids, prepared.rows)
+        return prepared, arrays
+
+    def _check(self, question: Question) -> ServedModel:
+        limits = self._settings
+        if len(question.audio) > limits.max_audio_bytes:
+            raise TooLarge(f"{len(question.audio)} bytes of audio; at most {limits.max_audio_bytes} are taken")
+        if len(question.transcript) > limits.max_transcript_chars:
+            raise InvalidTranscript(
+                f"{len(question.transcript)} characters of transcript; at most {limits.max_transcript_chars} are taken"
+            )
+        return self._catalogue.model(question.model)
+
+    async def _prepare(self, question: Question, served: ServedModel) -> tuple[Prepared, Times]:
+        return await self._in_thread(prepare, question, served, self._settings.max_audio_s)
+
+    async def _score(
+        self, prepared: Prepared, priority: Priority, deadline: Deadline
+    ) -> tuple[NDArray[np.float32], float, float]:
+        """Calibrated probabilities (rows,), and the milliseconds spent on audio features and in Triton."""
+        served, ahead = prepared.served, asyncio.Semaphore(BATCHES_AHEAD)
+
+        async def score(rows: Sequence[Row]) -> tuple[NDArray[np.float32], float, float]:
+            async with ahead:
+                deadline.remaining_s()
+                started = time.perf_counter()
+                arrays = await self._in_thread(inputs.batch, served.spec, prepared.samples, prepared.ids, rows)
+                featured = time.perf_counter()
+                answers = await self._triton.infer(served.spec, served.version, arrays, priority, deadline)
+                return answers, 1000 * (featured - started), 1000 * (time.perf_counter() - featured)
+
+        size = max(1, served.max_batch_size)
+        starts = range(0, len(prepared.rows), size)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(score(prepared.rows[start : start + size])) for start in starts]
+        except ExceptionGroup as failures:  # one cause is enough for the caller
+            raise failures.exceptions[0] from None
+        answers, audio_ms, inference_ms = zip(*(task.result() for task in tasks), strict=True)
+        point = served.contract.decision.point(has_transcript=bool(prepared.ids))
+        return point.calibrate(np.concatenate(answers)), sum(audio_ms), sum(inference_ms)
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+
+def _cost(question: Question) -> int:
+    return 1 + len(question.audio) // BYTES_PER_COST

@@ -1,0 +1,85 @@
+"""The figures of the served models on the test split, with one modality taken away in turn."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from preprocess_service.contract import MODEL_FILE, Contract, newest_version, read_contract
+from preprocess_service.model_spec import ModelSpec
+from training.dataset import Corpus, load_rows
+from training.decision import Figures, figures
+from training.scoring import clip_scores, session
+
+# name: with audio, with text
+ABLATIONS: Final = {"audio and text": (True, True), "audio only": (True, False), "text only": (False, True)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of one model with the modalities that it was given."""
+
+    model: str
+    version: int
+    given: str
+    figures: Figures
+
+
+def newest_folder(repository: Path, spec: ModelSpec) -> Path:
+    """The folder of the highest version; raises FileNotFoundError where the model was not exported yet."""
+    version = newest_version(repository, spec)
+    if version is None:
+        raise FileNotFoundError(f"{repository / spec.name} holds no version; train and export {spec.name} first")
+    return repository / spec.name / str(version)
+
+
+def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, workers: int) -> list[Result]:
+    """Scores every clip of the test split with the exported graph."""
+    folder = newest_folder(repository, spec)
+    contract = read_contract(folder, spec)
+    rows = load_rows(corpus, spec, contract.text, cache, workers)
+    runtime = session(folder / MODEL_FILE)
+    clips = np.flatnonzero(rows.splits == "test")
+    results = []
+    for given, (with_audio, with_text) in ABLATIONS.items():
+        if not spec.tokens and given != "audio only":
+            continue
+        point = contract.decision.point(with_text)
+        scores = clip_scores(runtime, spec, rows, clips, with_audio=with_audio, with_text=with_text)
+        measured = figures(point.calibrate(scores), rows.is_emergency[clips], point.threshold)
+        results.append(Result(spec.name, contract.version, given, measured))
+    return results
+
+
+def show(results: list[Result], corpus: Corpus, contracts: list[Contract], console: Console) -> None:
+    """Prints a table of results, saying what it was measured on."""
+    table = Table(title=f"Test split of {corpus.sources}: {results[0].figures.clips} clips")
+    for heading in ("model", "given", "accuracy", "recall", "false positives", "recall at 1 % FPR", "AUC"):
+        table.add_column(heading, justify="left" if heading in ("model", "given") else "right")
+    for result in results:
+        f = result.figures
+        cells = (f.accuracy, f.recall, f.false_positive_rate, f.recall_at_1pct_fpr, f.auc)
+        table.add_row(f"{result.model}/{result.version}", result.given, *(f"{cell:.3f}" for cell in cells))
+    console.print(table)
+    for contract in contracts:
+        if contract.pretrained_base is False:
+            console.print(f"{contract.model}: its convolutions are untrained (no ImageNet weights at hand).")
+    console.print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}")
+
+
+def write_json(results: list[Result], path: Path) -> None:
+    """Writes the results as a list of objects."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"model": each.model, "version": each.version, "given": each.given, **each.figures.to_dict()}
+        for each in results
+    ]
+    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")

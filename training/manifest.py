@@ -1,0 +1,269 @@
+"""The table of clips that every corpus is brought to, synthetic or real: one CSV row a clip."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal, TypeVar, cast
+
+Label = Literal["emergency", "normal"]
+Split = Literal["train", "validation", "test"]
+
+LABELS: Final[tuple[Label, ...]] = ("emergency", "normal")
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+EMERGENCY_KINDS: Final = (
+    "강제추행(성범죄)",
+    "강도범죄",
+    "절도범죄",
+    "폭력범죄",
+    "화재",
+    "갇힘",
+    "응급의료",
+    "전기사고",
+    "가스사고",
+    "낙상",
+    "붕괴사고",
+    "태풍-강풍",
+    "지진",
+    "도움요청",
+)  # AI Hub 170, category_02 without its two normal classes
+
+
+class ManifestError(ValueError):
+    """A manifest that breaks a rule; the message names file, line, value and rule."""
+
+
+class SplitError(ValueError):
+    """Two splits that share what they must not share; the message names the clips and the shared value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip and what is known about it; columns after `duration_s` may be absent from a file."""
+
+    clip_id: str
+    path: str  # POSIX, relative to the manifest's folder
+    text: str  # the transcript, as a recogniser would hand it over
+    label: Label
+    kind: str  # one of EMERGENCY_KINDS, or the topic of a normal clip
+    split: Split
+    seed: int
+    duration_s: float
+    source: str = ""  # the corpus
+    speaker_group: str = ""  # no value may occur in two splits; "" is unknown
+    background_group: str = ""  # the same
+    template_group: str = ""  # sentences of one pattern; splits may share these
+    difficulty: str = ""  # "plain" or "hard"
+    unseen_template: bool = False  # the pattern occurs in no other split
+    transcript_noise: bool = False  # the transcript carries recognition errors
+    spoken_text: str = ""  # what was really said; "" where it equals the transcript or is unknown
+    voice: str = ""
+    rate_wpm: float | None = None
+    pitch: float | None = None
+    pitch_range: float | None = None
+    background: str = ""
+    snr_db: float | None = None
+    level_dbfs: float | None = None
+    echo_s: float | None = None  # RT60; None is no echo
+    overdrive_db: float | None = None  # gain into the clipper; None is no clipping
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Clip))
+REQUIRED_COLUMNS: Final = tuple(field.name for field in fields(Clip) if field.default is MISSING)
+
+T = TypeVar("T")
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _required(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _relative_path(value: str) -> str:
+    path = PurePosixPath(_required(value))
+    if path.is_absolute() or ".." in path.parts or "\\" in value:
+        raise ValueError("must be a POSIX path below the manifest's folder")
+    return value
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def _seed(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("must be an integer of at least 0")
+    return int(value)
+
+
+def _number(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    return number
+
+
+def _duration(value: str) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError("must be longer than 0 s")
+    return number
+
+
+def _optional_number(value: str) -> float | None:
+    return _number(value) if value else None
+
+
+def _flag(value: str) -> bool:
+    return _one_of(("0", "1"))(value or "0") == "1"
+
+
+_PARSERS: Final[dict[str, Callable[[str], object]]] = {
+    "clip_id": _required,
+    "path": _relative_path,
+    "label": _one_of(LABELS),
+    "kind": _required,
+    "split": _one_of(SPLITS),
+    "seed": _seed,
+    "duration_s": _duration,
+    "unseen_template": _flag,
+    "transcript_noise": _flag,
+    "rate_wpm": _optional_number,
+    "pitch": _optional_number,
+    "pitch_range": _optional_number,
+    "snr_db": _optional_number,
+    "level_dbfs": _optional_number,
+    "echo_s": _optional_number,
+    "overdrive_db": _optional_number,
+}
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    for column in REQUIRED_COLUMNS:
+        if column not in header:
+            raise ManifestError(f"{path}, line 1: column {column!r} is missing; it is required")
+    for column in header:
+        if column not in COLUMNS:
+            raise ManifestError(f"{path}, line 1: column {column!r} is not one of {', '.join(COLUMNS)}")
+        if header.count(column) > 1:
+            raise ManifestError(f"{path}, line 1: column {column!r} occurs twice; a column occurs once")
+
+
+def _to_clip(path: Path, line: int, row: Mapping[str | None, str | None]) -> Clip:
+    if None in row or None in row.values():
+        raise ManifestError(f"{path}, line {line}: {row.get(None) or 'too few cells'}: a row has one cell a column")
+    values: dict[str, object] = {}
+    for column, value in row.items():
+        name, cell = cast("str", column), cast("str", value)
+        try:
+            values[name] = _PARSERS.get(name, _text)(cell)
+        except ValueError as error:
+            raise ManifestError(f"{path}, line {line}: {name} {cell!r} {error}") from None
+    clip = Clip(**values)  # type: ignore[arg-type]  # the header check and the parsers make the types
+    if (clip.kind in EMERGENCY_KINDS) != (clip.label == "emergency"):
+        rule = "an emergency has one of the emergency kinds and a normal clip none of them"
+        raise ManifestError(f"{path}, line {line}: kind {clip.kind!r} with label {clip.label!r}: {rule}")
+    return clip
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """Every clip of a manifest, in file order.
+
+    Raises ManifestError for a bad column or row (naming file, line, value and rule) and OSError for a missing file.
+    """
+    clips: list[Clip] = []
+    lines: dict[str, int] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        _check_header(path, reader.fieldnames or ())
+        for row in reader:
+            line = reader.line_num
+            clip = _to_clip(path, line, cast("Mapping[str | None, str | None]", row))
+            if clip.clip_id in lines:
+                first = lines[clip.clip_id]
+                raise ManifestError(
+                    f"{path}, line {line}: clip_id {clip.clip_id!r} is on line {first} too; ids are unique"
+                )
+            lines[clip.clip_id] = line
+            clips.append(clip)
+    return clips
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value)
+
+
+def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+    """Write all clips as UTF-8 CSV; the file appears complete or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_cell(getattr(clip, column)) for column in COLUMNS] for clip in clips)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def normalise_sentence(text: str) -> str:
+    """The letters and digits of a sentence only, NFC and lower case: equal for equal words however they are written."""
+    return "".join(char for char in unicodedata.normalize("NFC", text).casefold() if char.isalnum())
+
+
+def _shared_keys(clip: Clip) -> list[tuple[str, str]]:
+    keys = [
+        ("sentence", normalise_sentence(clip.text)),
+        ("sentence", normalise_sentence(clip.spoken_text)),
+        ("speaker_group", clip.speaker_group),
+        ("background_group", clip.background_group),
+    ]
+    if clip.unseen_template:
+        keys.append(("template_group", clip.template_group))
+    return [key for key in keys if key[1]]
+
+
+def check_splits(clips: Iterable[Clip]) -> None:
+    """Raise SplitError where two splits share a sentence, a speaker group, a background group or a held-out template."""
+    owners: dict[tuple[str, str], Clip] = {}
+    held_out: dict[str, Clip] = {}
+    clips = list(clips)
+    for clip in clips:
+        if clip.unseen_template:
+            held_out.setdefault(clip.template_group, clip)
+        for key in _shared_keys(clip):
+            owner = owners.setdefault(key, clip)
+            if owner.split != clip.split:
+                raise _split_error(key, owner, clip)
+    for clip in clips:
+        holder = held_out.get(clip.template_group)
+        if holder is not None and holder.split != clip.split:
+            raise _split_error(("template_group", clip.template_group), holder, clip)
+
+
+def _split_error(key: tuple[str, str], first: Clip, second: Clip) -> SplitError:
+    return SplitError(
+        f"{key[0]} {key[1]!r} is in clip {first.clip_id} ({first.split}) and clip {second.clip_id} ({second.split}); "
+        "splits share none"
+    )

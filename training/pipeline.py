@@ -1,0 +1,81 @@
+"""The steps behind `python -m training train` and `evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from rich.console import Console
+
+from preprocess_service.contract import ContractMismatch, read_contract
+from preprocess_service.errors import ModelNotFound
+from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
+from training.dataset import Corpus, load_rows, read_corpus
+from training.evaluate import evaluate, newest_folder, show, write_json
+from training.export import ExportRefused, export
+from training.train import TRAINERS, Options
+
+console = Console()
+
+
+def train_and_export(arguments: argparse.Namespace) -> int:
+    """Trains, exports and gates the chosen models; 0 if all are in the repository."""
+    specs = _specs(arguments.models)
+    if not specs:
+        return 2
+    corpus = read_corpus(arguments.data)
+    options = Options(
+        corpus, arguments.cache, arguments.seed, arguments.workers, arguments.epochs, arguments.vgg16_weights
+    )
+    for spec in specs:
+        if arguments.if_missing and _is_there(spec, corpus, arguments):
+            console.print(f"{spec.name}/{arguments.version}: there already, trained on this corpus")
+            continue
+        started = time.monotonic()
+        console.rule(f"training {spec.name}")
+        trained = TRAINERS[spec.name](options)
+        rows = load_rows(corpus, spec, trained.text_settings, arguments.cache, arguments.workers)
+        try:
+            contract = export(trained, corpus, rows, arguments.repository, arguments.version)
+        except ExportRefused as error:
+            console.print(f"[red]refused:[/] {error}")
+            return 1
+        accuracy, difference = contract.figures["test_accuracy"], contract.figures["onnx_keras_difference"]
+        console.print(
+            f"{spec.name}/{arguments.version}: test accuracy {accuracy:.3f}, ONNX Runtime and Keras differ by at most "
+            f"{difference:.1g}, {time.monotonic() - started:.0f} s"
+        )
+    return 0
+
+
+def evaluate_all(arguments: argparse.Namespace) -> int:
+    """Prints and writes the figures of the chosen models."""
+    specs = _specs(arguments.models)
+    if not specs:
+        return 2
+    corpus = read_corpus(arguments.data)
+    results = [
+        result
+        for spec in specs
+        for result in evaluate(spec, corpus, arguments.repository, arguments.cache, arguments.workers)
+    ]
+    contracts = [read_contract(newest_folder(arguments.repository, spec), spec) for spec in specs]
+    show(results, corpus, contracts, console)
+    write_json(results, arguments.json)
+    return 0
+
+
+def _specs(names: list[str]) -> list[ModelSpec]:
+    try:
+        return [model_spec(name) for name in names or MODELS]
+    except ModelNotFound as error:
+        console.print(f"[red]{error}[/]")
+        return []
+
+
+def _is_there(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -> bool:
+    try:
+        contract = read_contract(arguments.repository / spec.name / str(arguments.version), spec)
+    except ContractMismatch:
+        return False
+    return contract.training_data.fingerprint == corpus.fingerprint

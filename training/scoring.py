@@ -1,0 +1,72 @@
+"""Scores of whole clips, by the very graph and rows that are served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from rich.progress import track
+
+from preprocess_service.model_spec import MEL, PROBABILITY, ModelSpec
+from training.dataset import Rows
+from training.train import SILENT_MEL_DB
+
+BATCH: Final = 32
+
+
+def session(model_file: Path | bytes) -> Any:
+    """An ONNX Runtime session, on the GPU where there is one."""
+    available = onnxruntime.get_available_providers()
+    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # else a machine without a GPU is told so at every start
+    source = model_file if isinstance(model_file, bytes) else str(model_file)
+    return onnxruntime.InferenceSession(source, options, providers=wanted)
+
+
+def clip_scores(
+    runtime: Any,
+    spec: ModelSpec,
+    rows: Rows,
+    clips: NDArray[np.int64],
+    *,
+    with_audio: bool = True,
+    with_text: bool = True,
+) -> NDArray[np.float32]:
+    """The network's greatest answer over the rows of each clip: (len(clips),), uncalibrated.
+
+    Without audio every window is silent; without text every transcript is empty.
+    """
+    chosen = np.flatnonzero(np.isin(rows.clip_of_row, clips))
+    if not with_text and spec.tokens:  # rows of one window then differ in nothing
+        chosen = chosen[np.unique(rows.window_of_row[chosen], return_index=True)[1]]
+    answers = np.concatenate(
+        [
+            runtime.run(
+                [PROBABILITY.name], row_inputs(spec, rows, chosen[start : start + BATCH], with_audio, with_text)
+            )
+            for start in track(range(0, len(chosen), BATCH), f"{spec.name} scores", transient=True)
+        ],
+        axis=1,
+    )[0, :, 0]
+    scores = np.zeros(len(rows.is_emergency), np.float32)
+    np.maximum.at(scores, rows.clip_of_row[chosen], answers)
+    return scores[clips]
+
+
+def row_inputs(
+    spec: ModelSpec, rows: Rows, chosen: NDArray[np.int64], with_audio: bool = True, with_text: bool = True
+) -> dict[str, Any]:
+    """The input arrays of some rows, with one modality emptied if so wished."""
+    audio = rows.audio[rows.window_of_row[chosen]]
+    if not with_audio:
+        if spec.audio != MEL:
+            raise ValueError(f"{spec.name} hears only; it has no answer without audio")
+        audio = np.full_like(audio, SILENT_MEL_DB)
+    if rows.tokens is None or spec.tokens is None:
+        return {spec.audio.name: audio}
+    tokens = rows.tokens[chosen]
+    return {spec.audio.name: audio, spec.tokens.name: tokens if with_text else np.zeros_like(tokens)}
