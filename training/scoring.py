@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +20,11 @@ BATCH: Final = 32
 
 def session(model_file: Path | bytes) -> Any:
     """An ONNX Runtime session, on the GPU where there is one."""
-    available = onnxruntime.get_available_providers()
-    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # else a machine without a GPU is told so at every start
+    wanted = ["CPUExecutionProvider"]
+    if shutil.which("nvidia-smi"):  # the GPU build lists its provider on every machine, and then fails to load it
+        wanted.insert(0, "CUDAExecutionProvider")
     source = model_file if isinstance(model_file, bytes) else str(model_file)
-    return onnxruntime.InferenceSession(source, options, providers=wanted)
+    return onnxruntime.InferenceSession(source, providers=wanted)
 
 
 def clip_scores(
