@@ -24,7 +24,7 @@ from preprocess_service.triton import TritonClient
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_OVERHEAD_BYTES: Final = 2**20  # what a message holds beside the audio
+MESSAGE_OVERHEAD_BYTES: Final = 16 * 2**20  # over the largest audio, so that a larger one is refused with a reason
 
 
 class CannotListen(Exception):
@@ -74,7 +74,7 @@ def _server(settings: Settings) -> grpc.aio.Server:
             ("grpc.max_receive_message_length", settings.max_audio_bytes + MESSAGE_OVERHEAD_BYTES),
             ("grpc.max_send_message_length", MAX_ANSWER_BYTES + MESSAGE_OVERHEAD_BYTES),
             ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake, and must be told so
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
         )
     )

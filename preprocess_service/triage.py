@@ -27,6 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BYTES_PER_COST: Final = 2**20  # a request of that size weighs as much as one more
+WARM_UP_SENTENCES: Final = 200
 BATCHES_AHEAD: Final = 2  # of one long recording, so that it cannot take all of Triton's queue
 
 
@@ -39,8 +40,9 @@ class Triage:
         self._threads = ThreadPoolExecutor(settings.feature_threads, thread_name_prefix="features")
 
     async def warm_up(self) -> None:
-        """Starts the Java virtual machine, which would otherwise cost the first caller two seconds."""
-        await self._in_thread(text.morphemes, "준비", frozenset())
+        """Starts the Java virtual machine and lets it compile, which would cost the first callers seconds otherwise."""
+        for _ in range(WARM_UP_SENTENCES):
+            await self._in_thread(text.morphemes, "여기 불이 났어요, 빨리 와 주세요!", frozenset())
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

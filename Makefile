@@ -1,0 +1,73 @@
+# The two commands: `make serve` runs the main job on this machine, `make test` checks everything. `make help` lists all.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CLIPS ?= 4000
+SEED ?= 1
+DATA := data/synthetic
+CODE := client deploy loadtest preprocess_service tests training
+PROTO := preprocess_service/proto/wigeup/v1/triage.proto
+RUN := .venv/bin/python
+
+.PHONY: help serve models evaluate test lint format proto lock compose-check loadtest clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+serve: models  ## train the demo models once, start Triton and the service, classify a sample call, stay up
+	@exec $(RUN) deploy/serve.py
+
+models: .venv/.done .venv-triton/.done  ## the synthetic corpus and the two demo models, where they are not there yet
+	@$(RUN) -m training synthesize --out $(DATA) --clips $(CLIPS) --seed $(SEED) --workers $$(nproc)
+	@$(RUN) -m training train --data $(DATA) --seed $(SEED) --if-missing
+
+evaluate: models  ## figures of the models on the test split
+	@$(RUN) -m training evaluate --data $(DATA)
+
+test: models  ## all tests, with a real Triton and the real service
+	$(RUN) -m pytest
+
+lint: .venv/.done  ## ruff and mypy --strict
+	.venv/bin/ruff check $(CODE)
+	.venv/bin/ruff format --check $(CODE)
+	.venv/bin/mypy $(CODE)
+
+format: .venv/.done  ## let ruff format the code
+	.venv/bin/ruff check --fix $(CODE)
+	.venv/bin/ruff format $(CODE)
+
+proto: .venv/.done  ## generate the gRPC stubs and Triton's configs
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. \
+	    --mypy_out=. --mypy_grpc_out=. $(PROTO)
+	$(RUN) -m training configs
+
+lock: .venv/.done  ## pin the newest packages that requirements/*.in allow
+	cd requirements; compile="../.venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header"; \
+	$$compile dev.in -o dev.txt; \
+	for kind in service client training loadtest; do $$compile $$kind.in -c dev.txt -o $$kind.txt; done; \
+	$$compile --no-deps triton.in -o triton.txt; $$compile uv.in -o uv.txt
+
+compose-check: .venv/.done  ## build and run docker-compose.cpu.yml for real (podman)
+	$(RUN) deploy/compose_check.py
+
+loadtest: .venv/.done  ## ten seconds of Locust against a running `make serve`
+	.venv/bin/locust -f loadtest/locustfile.py --headless -u 8 -r 8 -t 10s --host 127.0.0.1:50051 --clips $(DATA)
+
+clean:  ## remove everything that was built, the environments too
+	rm -rf .venv .venv-triton build data *.egg-info model_repository/*/[0-9]*
+
+# Environments. uv is fetched by pip with its hash, then installs exactly what the lock files say.
+.venv/.done: requirements/uv.txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/dev.txt
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps -e .
+	touch $@
+
+.venv-triton/.done: .venv/.done requirements/triton.txt
+	$(PYTHON) -m venv .venv-triton
+	.venv/bin/uv pip sync --quiet --python .venv-triton/bin/python --require-hashes requirements/triton.txt
+	touch $@

@@ -1,0 +1,82 @@
+"""librosa is the reference."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from preprocess_service.features import mel
+from tests.unit.recordings import REAL_RECORDINGS, speech_like
+
+RELATIVE = 1e-4
+RATE_HZ = mel.SAMPLE_RATE_HZ
+TIMES_S = np.arange(mel.MULTIMODAL_SAMPLES) / RATE_HZ
+RANDOM = np.random.default_rng(7)
+
+GENERATED = {
+    "speech": speech_like(7, RATE_HZ),
+    "noise": RANDOM.standard_normal(mel.MULTIMODAL_SAMPLES).astype(np.float32) * 0.1,
+    "sweep": np.sin(2 * np.pi * (100 + 700 * TIMES_S) * TIMES_S).astype(np.float32),
+    "click": np.where(np.arange(mel.MULTIMODAL_SAMPLES) == 70_000, 1, 0).astype(np.float32),
+    "full scale": np.sign(np.sin(2 * np.pi * 440 * TIMES_S)).astype(np.float32),
+    "whisper": speech_like(7, RATE_HZ, 3) * np.float32(1e-4),
+    "short": speech_like(0.1, RATE_HZ),
+    "longer than the window": speech_like(9, RATE_HZ),
+    "silence": np.zeros(mel.MULTIMODAL_SAMPLES, np.float32),
+}
+
+
+def reference_power(samples):
+    return librosa.feature.melspectrogram(y=samples, sr=RATE_HZ, n_fft=2048, hop_length=512, n_mels=128)
+
+
+def reference_multimodal(samples):
+    window = librosa.util.fix_length(samples, size=7 * RATE_HZ)
+    return librosa.power_to_db(reference_power(window), ref=np.max)[:, :300]
+
+
+def load(path):
+    samples, rate_hz = soundfile.read(path, dtype="float32")
+    return librosa.resample(samples, orig_sr=rate_hz, target_sr=RATE_HZ, res_type="soxr_hq")
+
+
+ALL_SOUNDS = [pytest.param(samples, id=name) for name, samples in GENERATED.items()] + [
+    pytest.param(load(path), id=path.stem) for path in REAL_RECORDINGS
+]
+
+
+def test_filters_are_librosas():
+    reference = librosa.filters.mel(sr=RATE_HZ, n_fft=2048, n_mels=128)
+
+    np.testing.assert_allclose(mel.mel_filters(), reference, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("samples", ALL_SOUNDS)
+def test_power_is_librosas(samples):
+    reference = reference_power(samples)
+
+    power = mel.mel_power(samples)
+
+    assert power.shape == reference.shape
+    # Bands 70 dB below the loudest carry float32 rounding of the transform, in librosa's result too.
+    np.testing.assert_allclose(power, reference, rtol=RELATIVE, atol=1e-7 * max(float(reference.max()), 1e-12))
+
+
+@pytest.mark.parametrize("samples", ALL_SOUNDS)
+def test_multimodal_mel_is_librosas(samples):
+    feature = mel.multimodal_mel(samples)
+
+    assert feature.shape == (128, 300)
+    assert feature.dtype == np.float32
+    np.testing.assert_allclose(feature, reference_multimodal(samples), rtol=RELATIVE, atol=RELATIVE * mel.TOP_DB)
+
+
+def test_results_do_not_share_memory_between_calls():
+    first = mel.multimodal_mel(GENERATED["speech"])
+    kept = first.copy()
+
+    mel.multimodal_mel(GENERATED["noise"])
+
+    np.testing.assert_array_equal(first, kept)
