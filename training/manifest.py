@@ -245,7 +245,7 @@ def _shared_keys(clip: Clip) -> list[tuple[str, str]]:
 
 
 def check_splits(clips: Iterable[Clip]) -> None:
-    """Raise SplitError where two splits share a sentence, a speaker group, a background group or a held-out template."""
+    """Raise SplitError where two splits share a sentence, a speaker, a background or a held-out template."""
     owners: dict[tuple[str, str], Clip] = {}
     held_out: dict[str, Clip] = {}
     clips = list(clips)

@@ -132,7 +132,11 @@ class TestBadInput:
             (FLAC[: len(FLAC) // 2], FILE, "promises 8000 samples|cannot be decoded"),
             (wav_header(data_bytes=1600, rate_hz=0) + bytes(1600), FILE, "0 Hz in the WAV header"),
             (wav_header(data_bytes=1600, rate_hz=4000) + bytes(1600), FILE, "4000 Hz; the rate must be 8000 to 48000"),
-            (wav_header(data_bytes=1600, rate_hz=96000) + bytes(1600), FILE, "96000 Hz; the rate must be 8000 to 48000"),
+            (
+                wav_header(data_bytes=1600, rate_hz=96000) + bytes(1600),
+                FILE,
+                "96000 Hz; the rate must be 8000 to 48000",
+            ),
             (wav_header(data_bytes=1600, channels=5) + bytes(1600), FILE, "5 channels; audio must be mono or stereo"),
             (wav_header(data_bytes=0), FILE, "0 s of audio"),
             (wav_header(data_bytes=80) + bytes(80), FILE, "0.005 s of audio; at least 0.1 s"),

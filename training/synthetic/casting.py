@@ -1,0 +1,128 @@
+"""Everything about a recording that is not the words: voice, background, level, echo, padding.
+
+A `Condition` is drawn once for a pair of one emergency and one normal clip, so that both classes have the same
+recordings by construction.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from training.manifest import SPLITS, Split
+from training.synthetic.backgrounds import MAKERS
+from training.synthetic.korean import FINALS, HANGUL_FIRST, is_syllable
+from training.synthetic.speech import Voice
+
+# No variant serves two splits, so the voice is as new in validation and test as a new caller's can be here.
+VARIANTS: Final[dict[Split, tuple[str, ...]]] = {
+    "train": ("f1", "f3", "f5", "linda", "aunty", "m1", "m3", "m4", "m7", "Mario", "Michael", "robert"),
+    "validation": ("f4", "rob", "m6", "norbert"),
+    "test": ("f2", "belinda", "m2", "travis"),
+}
+# (words a minute, pitch, pitch range): each variant speaks in both manners
+MANNERS: Final = ((168, 42, 45), (190, 56, 55))
+TAKES: Final[dict[Split, int]] = {"train": 24, "validation": 6, "test": 6}  # of each background kind
+
+CLEANER_SHARE: Final = 0.25
+SNR_DB: Final = (5.0, 25.0)
+CLEANER_SNR_DB: Final = (25.0, 40.0)
+LEVEL_DBFS: Final = (-32.0, -18.0)
+ECHO_SHARE: Final = 0.5
+ECHO_S: Final = (0.12, 0.5)
+OVERDRIVE_SHARE: Final = 0.1
+OVERDRIVE_DB: Final = (3.0, 12.0)
+TRANSCRIPT_NOISE_SHARE: Final = 0.1
+MIN_CLIP_S: Final = 2.0
+MAX_CLIP_S: Final = 7.0
+PADDING_S: Final = (0.3, 1.3)  # leading and trailing together
+LEAD_SHARE: Final = (0.2, 0.6)  # the rest, after the speech, also takes up what the length misses its plan by
+MAX_SPEECH_S: Final = MAX_CLIP_S - PADDING_S[0]
+MIN_SPEECH_S: Final = 1.4
+
+# Agitation: faster, higher, livelier. Emergencies and hard negatives alike, plain normal calls less often.
+AGITATED_SHARE: Final = 0.5
+AGITATED_PLAIN_NORMAL_SHARE: Final = 0.3
+AGITATED_RATE: Final = 1.07
+AGITATED_PITCH: Final = 8
+AGITATED_RANGE: Final = 20
+
+# Least squares over 700 sentences spoken at 175 words a minute, seconds each; standard error 0.22 s.
+_BLOCK_S: Final = 0.149
+_FINAL_S: Final = 0.063
+_SILENT_INITIAL_S: Final = -0.052
+_WORD_S: Final = 0.049
+_COMMA_S: Final = 0.261
+_STOP_S: Final = 0.449
+_FITTED_RATE_WPM: Final = 175
+_SILENT_INITIAL: Final = 11
+_BLOCKS_AN_INITIAL: Final = 21 * FINALS
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a pair of clips is recorded."""
+
+    voice: Voice
+    background: str  # a key of MAKERS
+    snr_db: float
+    level_dbfs: float
+    echo_s: float | None
+    overdrive_db: float | None
+    padding_s: float
+    lead_share: float  # of the padding
+    transcript_noise: bool
+
+
+def draw_condition(split: Split, rng: random.Random) -> Condition:
+    """A condition that clips of `split` may have."""
+    rate_wpm, pitch, pitch_range = rng.choice(MANNERS)
+    return Condition(
+        voice=Voice(rng.choice(VARIANTS[split]), rate_wpm, pitch, pitch_range),
+        background=rng.choice(tuple(MAKERS)),
+        snr_db=round(rng.uniform(*(CLEANER_SNR_DB if rng.random() < CLEANER_SHARE else SNR_DB)), 1),
+        level_dbfs=round(rng.uniform(*LEVEL_DBFS), 1),
+        echo_s=round(rng.uniform(*ECHO_S), 3) if rng.random() < ECHO_SHARE else None,
+        overdrive_db=round(rng.uniform(*OVERDRIVE_DB), 1) if rng.random() < OVERDRIVE_SHARE else None,
+        padding_s=rng.uniform(*PADDING_S),
+        lead_share=rng.uniform(*LEAD_SHARE),
+        transcript_noise=rng.random() < TRANSCRIPT_NOISE_SHARE,
+    )
+
+
+def agitated(voice: Voice) -> Voice:
+    """`voice` under stress."""
+    return Voice(
+        voice.variant,
+        round(voice.rate_wpm * AGITATED_RATE),
+        voice.pitch + AGITATED_PITCH,
+        voice.pitch_range + AGITATED_RANGE,
+    )
+
+
+def speaker_group(voice: Voice) -> str:
+    """The voice setting as a group key, before agitation."""
+    return f"{voice.variant}-{voice.rate_wpm}-{voice.pitch}"
+
+
+def draw_take(split: Split, background: str, corpus_seed: int, rng: random.Random) -> int:
+    """The seed of one of the split's takes of `background`."""
+    key = (corpus_seed, SPLITS.index(split), tuple(MAKERS).index(background), rng.randrange(TAKES[split]))
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def expected_speech_s(text: str, rate_wpm: float) -> float:
+    """How long espeak-ng will take to say `text`, in seconds."""
+    blocks = [ord(char) - HANGUL_FIRST for char in text if is_syllable(char)]
+    spoken_s = (
+        _BLOCK_S * len(blocks)
+        + _FINAL_S * sum(block % FINALS != 0 for block in blocks)
+        + _SILENT_INITIAL_S * sum(block // _BLOCKS_AN_INITIAL == _SILENT_INITIAL for block in blocks)
+        + _WORD_S * len(text.split())
+        + _COMMA_S * text.count(",")
+        + _STOP_S * (text.count(".") - 1)
+    )
+    return spoken_s * _FITTED_RATE_WPM / rate_wpm

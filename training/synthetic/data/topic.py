@@ -1,0 +1,23 @@
+"""The shape of one topic's sentence patterns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.manifest import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Patterns of one kind of call.
+
+    Order matters: of `plain` and of `hard`, the last pattern (the last two from ten on) is kept for the test split
+    alone and the one before for the validation split alone.
+    """
+
+    kind: str
+    label: Label
+    opens: tuple[str, ...]  # said before the matter, beside the openings that both classes share
+    plain: tuple[str, ...]
+    tails: tuple[str, ...]  # said after it
+    hard: tuple[str, ...] = ()
