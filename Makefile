@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-CLIPS ?= 4000
+CLIPS ?= 2400
 SEED ?= 1
 DATA := data/synthetic
 CODE := client deploy loadtest preprocess_service tests training
@@ -20,7 +20,7 @@ serve: models  ## train the demo models once, start Triton and the service, clas
 	@exec $(RUN) deploy/serve.py
 
 models: .venv/.done .venv-triton/.done  ## the synthetic corpus and the two demo models, where they are not there yet
-	@$(RUN) -m training synthesize --out $(DATA) --clips $(CLIPS) --seed $(SEED) --workers $$(nproc)
+	@$(RUN) -m training synthesize --out $(DATA) --clips $(CLIPS) --seed $(SEED) --workers $$(nproc) --replace
 	@$(RUN) -m training train --data $(DATA) --seed $(SEED) --if-missing
 
 evaluate: models  ## figures of the models on the test split

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(argv: list[str] | None = None) -> int:
     """Runs one subcommand; 0 fine, 1 failed, 2 usage."""
     arguments = _parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else it complains of a missing GPU several times
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         return int(arguments.run(arguments))

@@ -22,7 +22,7 @@ from training.dataset import VOCABULARY_SIZE, Corpus, Rows, cached_audio, learn_
 
 MULTIMODAL_EPOCHS: Final = 20
 MULTIMODAL_BATCH: Final = 64
-MULTIMODAL_PATIENCE: Final = 5
+MULTIMODAL_PATIENCE: Final = 3
 VGG16_EPOCHS: Final = 50
 VGG16_BATCH: Final = 32
 VGG16_PATIENCE: Final = 5

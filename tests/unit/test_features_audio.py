@@ -135,7 +135,7 @@ class TestBadInput:
             (
                 wav_header(data_bytes=1600, rate_hz=96000) + bytes(1600),
                 FILE,
-                "96000 Hz; the rate must be 8000 to 48000",
+                "96000 Hz; the rate must be",
             ),
             (wav_header(data_bytes=1600, channels=5) + bytes(1600), FILE, "5 channels; audio must be mono or stereo"),
             (wav_header(data_bytes=0), FILE, "0 s of audio"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,14 +33,14 @@ def test_windows_cover_every_sample(n_samples, spec):
 
     assert windows[0][0] == 0
     assert windows[-1][1] == n_samples
-    assert all(after[0] <= before[1] for before, after in zip(windows, windows[1:], strict=False))
+    assert all(after[0] <= before[1] for before, after in itertools.pairwise(windows))
     assert len(set(windows)) == len(windows)
     assert all(end - start <= round(spec.window_s * mel.SAMPLE_RATE_HZ) for start, end in windows)
 
 
 @given(n_samples=lengths, n_ids=st.integers(min_value=0, max_value=5000))
 def test_every_word_is_read_in_some_row(n_samples, n_ids):
-    read = set()
+    read: set[int] = set()
     for row in inputs.rows(MULTIMODAL, n_samples, n_ids):
         read.update(range(max(0, row.ids_end - text.TOKENS), row.ids_end))
 

@@ -48,7 +48,9 @@ ALL_SOUNDS = [pytest.param(samples, id=name) for name, samples in GENERATED.item
 
 
 def test_filters_are_librosas():
-    reference = librosa.filters.mel(sr=RATE_HZ, n_fft=2048, n_mels=128)
+    reference = librosa.filters.mel(  # type: ignore[attr-defined]
+        sr=RATE_HZ, n_fft=2048, n_mels=128
+    )
 
     np.testing.assert_allclose(mel.mel_filters(), reference, rtol=1e-5, atol=1e-9)
 

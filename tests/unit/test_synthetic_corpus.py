@@ -124,9 +124,20 @@ def test_command_line_makes_a_corpus(tmp_path: Path) -> None:
 
     made = run(parser.parse_args(["--out", str(tmp_path), "--clips", "16", "--seed", "3"]))
     refused = run(parser.parse_args(["--out", str(tmp_path), "--clips", "16", "--seed", "4"]))
+    replaced = run(parser.parse_args(["--out", str(tmp_path), "--clips", "18", "--seed", "4", "--replace"]))
 
-    assert (made, refused) == (0, 1)
-    assert len(read_manifest(tmp_path / "manifest.csv")) == 16
+    assert (made, refused, replaced) == (0, 1, 0)
+    assert len(read_manifest(tmp_path / "manifest.csv")) == len(list(tmp_path.glob("clips/*.wav"))) == 18
+
+
+def test_replaces_only_what_it_made(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "mine.wav").write_bytes(b"mine")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+
+    assert run(parser.parse_args(["--out", str(tmp_path), "--clips", "16", "--replace"])) == 1
+    assert (tmp_path / "clips" / "mine.wav").read_bytes() == b"mine"
 
 
 def test_every_clip_is_8_khz_mono_mulaw_of_the_planned_length(folder: Path, clips: list[Clip]) -> None:

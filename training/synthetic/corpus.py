@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -57,6 +58,15 @@ def _claim(out_dir: Path, settings: dict[str, str | int]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def _remove_other(out_dir: Path, settings: dict[str, str | int]) -> None:
+    """Empty `out_dir` if it holds a synthetic corpus of other settings; nothing else is ever removed."""
+    path = out_dir / SETTINGS
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        shutil.rmtree(out_dir / CLIPS, ignore_errors=True)
+        (out_dir / MANIFEST).unlink(missing_ok=True)
+        path.unlink()
 
 
 def _is_complete(out_dir: Path, clips: Sequence[Clip]) -> bool:
@@ -125,12 +135,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=3000, help="how many, half of each class (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another corpus (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--replace", action="store_true", help="remove a corpus of other arguments or older code first")
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the corpus that `args` asks for; 0 when it is there, 1 when it cannot be made."""
     console = Console(stderr=True)
     columns = (TextColumn("clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if args.replace:
+        _remove_other(args.out, _settings(args.clips, args.seed))
     try:
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("clips", total=args.clips)

@@ -146,4 +146,3 @@ def draw(theme: Theme, split: Split, rng: random.Random) -> Sentence:
     opening, tail = _opening(theme, rng), _tail(theme, rng)
     parts = (grammar().render(opening, rng), _matter(pattern.text, rng), grammar().render(tail, rng))
     return Sentence(". ".join(part for part in parts if part) + ".", pattern.template_id, unseen)
-

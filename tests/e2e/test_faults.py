@@ -1,0 +1,233 @@
+"""Triton gone, wrong or slow; the service's own start and stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import grpc
+import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tritonclient import grpc as triton_grpc
+
+from client import Overloaded, ServiceUnavailable, TriageClient
+from tests.e2e.conftest import MODEL_REPOSITORY
+from tests.service_process import ServiceProcess
+from tests.triton_process import TritonProcess, wait_until
+from tests.unit.recordings import file_bytes, speech_like
+
+GOOD = file_bytes(speech_like(2, 8000), 8000, "WAV")
+SECRET_TRANSCRIPT = "비밀스러운문장입니다"
+FAST_CANARY = {"canary_interval_s": 0.2}
+
+
+@pytest.fixture
+def own_triton(tmp_path):
+    with TritonProcess(MODEL_REPOSITORY, log=tmp_path / "triton.log") as process:
+        yield process
+
+
+@pytest.fixture
+def own_service(own_triton, tmp_path):
+    with ServiceProcess(log=tmp_path / "service.log", triton_address=own_triton.grpc_address, **FAST_CANARY) as process:
+        yield process
+
+
+def test_a_lost_triton_is_told_and_found_again(own_triton, own_service):
+    with TriageClient(own_service.address, deadline_s=10) as client:
+        before = client.classify(GOOD)
+        own_triton.kill()
+
+        with pytest.raises(ServiceUnavailable, match="Triton at"):
+            client.classify(GOOD)
+        assert wait_until(lambda: own_service.health() == "NOT_SERVING", 30)
+
+        own_triton.start()
+        assert wait_until(own_service.is_serving, 30)
+        assert client.classify(GOOD).probability == pytest.approx(before.probability, abs=1e-6)
+    assert own_service.exit_code() is None
+
+
+def test_a_frozen_triton_is_told_within_the_deadline(own_triton, own_service):
+    os.kill(own_triton.pid, signal.SIGSTOP)
+    try:
+        with (
+            TriageClient(own_service.address) as client,
+            pytest.raises(ServiceUnavailable, match="did not answer within"),
+        ):
+            client.classify(GOOD, deadline_s=2)
+        assert wait_until(lambda: own_service.health() == "NOT_SERVING", 30)
+    finally:
+        os.kill(own_triton.pid, signal.SIGCONT)
+    assert wait_until(own_service.is_serving, 30)
+
+
+def test_a_service_may_start_before_triton(tmp_path):
+    triton = TritonProcess(MODEL_REPOSITORY, log=tmp_path / "triton.log")
+    service = ServiceProcess(log=tmp_path / "service.log", triton_address=triton.grpc_address, **FAST_CANARY)
+    service.start(wait=False)
+    try:
+        assert wait_until(lambda: service.health() == "NOT_SERVING", 60)
+        with triton:
+            assert wait_until(service.is_serving, 60)
+    finally:
+        service.stop()
+
+
+def test_a_model_that_answers_wrongly_is_not_ready(triton, tmp_path):
+    repository = tmp_path / "models"
+    shutil.copytree(MODEL_REPOSITORY, repository)
+    path = repository / "vgg16/1/contract.json"
+    contract = json.loads(path.read_text(encoding="utf-8"))
+    contract["canary"]["probability"] = 1 - contract["canary"]["probability"]
+    path.write_text(json.dumps(contract), encoding="utf-8")
+
+    with ServiceProcess(
+        log=tmp_path / "log", triton_address=triton.grpc_address, model_repository=repository, **FAST_CANARY
+    ) as service:
+        assert wait_until(lambda: "answers the canary of vgg16/1" in service.log_text(), 30)
+        assert service.health("wigeup.v1.Triage/vgg16") == "NOT_SERVING"
+        assert service.is_serving("wigeup.v1.Triage/multimodal")
+        assert service.is_serving("wigeup.v1.Triage")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda contract: contract["features"].update(hop=441), "features.hop is 441; this service needs 512"),
+        (lambda contract: contract.update(model="cnn"), "model is 'cnn'; this service needs 'multimodal'"),
+        (lambda contract: contract["files"].update({"model.onnx": "0" * 64}), "SHA-256 of model.onnx"),
+        (lambda contract: contract.update(surprise=1), "surprise"),
+        (lambda contract: contract["decision"]["with_transcript"].update(threshold=2), "threshold"),
+    ],
+)
+def test_a_contract_that_does_not_fit_stops_the_start(tmp_path, change, reason):
+    repository = tmp_path / "models"
+    shutil.copytree(MODEL_REPOSITORY / "multimodal", repository / "multimodal")
+    path = repository / "multimodal/1/contract.json"
+    contract = json.loads(path.read_text(encoding="utf-8"))
+    change(contract)
+    path.write_text(json.dumps(contract), encoding="utf-8")
+
+    service = ServiceProcess(log=tmp_path / "log", model_repository=repository)
+    service.start(wait=False)
+
+    assert service.wait(60) == 2
+    (line,) = service.log_lines()
+    assert reason in line["reason"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_audio_seconds": 3}, "unknown setting WIGEUP_MAX_AUDIO_SECONDS"),
+        ({"port": "eighty"}, "port"),
+        ({"max_in_flight": 0}, "max_in_flight"),
+        ({"tls_key": "/nowhere.pem"}, "tls_key"),
+        ({"model_repository": "/nowhere"}, "/nowhere holds no trained model"),
+        ({"default_model": "resnet"}, "the default model is 'resnet'"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_by_name(tmp_path, settings, message):
+    service = ServiceProcess(log=tmp_path / "log", **settings)
+    service.start(wait=False)
+
+    assert service.wait(60) == 2
+    assert message in service.log_text()
+
+
+def test_a_taken_port_stops_the_start(service, tmp_path):
+    second = ServiceProcess(log=tmp_path / "log")
+    second.settings["PORT"] = str(service.port)
+    second.start(wait=False)
+
+    assert second.wait(60) == 2
+    assert f"cannot listen on 127.0.0.1:{service.port}" in second.log_text()
+
+
+def test_sigterm_lets_calls_under_way_end(triton, tmp_path):
+    service = ServiceProcess(log=tmp_path / "log", triton_address=triton.grpc_address)
+    minutes = file_bytes(speech_like(300, 8000), 8000, "WAV")
+    with service, TriageClient(service.address, deadline_s=60) as client:
+        answers = []
+        caller = threading.Thread(target=lambda: answers.append(client.classify(minutes)))
+        before = _rows_answered(triton)
+        caller.start()
+        # More rows than canaries ask: the call is under way, with most of its 84 windows to come.
+        assert wait_until(lambda: _rows_answered(triton) >= before + 8, 30)
+
+        assert service.stop() == 0
+        caller.join(60)
+
+    assert answers[0].audio_s == 300
+    assert service.log_lines()[-1]["message"] == "stopped"
+
+
+def _rows_answered(triton):
+    with triton_grpc.InferenceServerClient(triton.grpc_address) as server:
+        return server.get_inference_statistics("multimodal").model_stats[0].inference_count
+
+
+def test_overload_is_refused_with_a_hint(triton, tmp_path):
+    settings = {"max_in_flight": 1, "max_waiting": 1, "triton_address": triton.grpc_address}
+    long = file_bytes(speech_like(60, 8000), 8000, "WAV")
+    with ServiceProcess(log=tmp_path / "log", **settings) as service, TriageClient(service.address) as client:
+        outcomes: list[Any] = []
+
+        def call():
+            try:
+                outcomes.append(client.classify(long, deadline_s=60))
+            except Overloaded as error:
+                outcomes.append(error)
+
+        callers = [threading.Thread(target=call) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(90)
+
+    refused = [each for each in outcomes if isinstance(each, Overloaded)]
+    assert len(outcomes) == 8
+    assert 1 <= len(refused) <= 6
+    assert {each.status for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert all((each.retry_after_ms or 0) >= 50 for each in refused)
+
+
+def test_neither_audio_nor_text_is_logged(client, service):
+    client.classify(GOOD, transcript=SECRET_TRANSCRIPT, call_id="logged-call")
+
+    lines = service.log_lines()
+    assert "logged-call" in {line["call_id"] for line in lines}
+    assert all("call_id" in line for line in lines)
+    assert SECRET_TRANSCRIPT not in service.log_text()
+    assert SECRET_TRANSCRIPT.encode("unicode_escape").decode() not in service.log_text()
+
+
+def test_reflection_names_the_api(service):
+    with grpc.insecure_channel(service.address) as channel:
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (answer,) = stub.ServerReflectionInfo(iter([request]))
+
+    names = {each.name for each in answer.list_services_response.service}
+    assert {"wigeup.v1.Triage", "grpc.health.v1.Health"} <= names
+
+
+def test_the_service_imports_neither_tensorflow_nor_librosa():
+    code = "import sys, preprocess_service.server; print({'tensorflow', 'keras', 'librosa'} & set(sys.modules))"
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.strip() == "set()"
+
+
+def test_the_default_address_is_loopback():
+    from preprocess_service.settings import Settings
+
+    assert Settings.model_fields["host"].default == "127.0.0.1"

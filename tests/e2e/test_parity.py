@@ -1,0 +1,99 @@
+"""What is served is what was trained: the same tensors, the same numbers, for every caller."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tritonclient import grpc as triton_grpc
+
+from client import AudioFormat
+from preprocess_service.contract import read_contract
+from preprocess_service.model_spec import MODELS
+from tests.e2e.conftest import DATA, MODEL_REPOSITORY
+from training.dataset import load_rows
+from training.scoring import session
+
+MODEL_NAMES = list(MODELS)
+NUMPY_TYPES = {"FP32": np.float32, "INT32": np.int32}
+
+
+def arrays_of(preprocessed):
+    return {
+        tensor.name: np.frombuffer(tensor.raw_contents, NUMPY_TYPES[tensor.datatype]).reshape(tensor.shape)
+        for tensor in preprocessed.inputs
+    }
+
+
+def held_out(corpus):
+    return [clip for clip in corpus.clips if clip.split == "test"]
+
+
+@pytest.fixture(scope="module", params=MODEL_NAMES)
+def model(request):
+    spec = MODELS[request.param]
+    folder = MODEL_REPOSITORY / spec.name / "1"
+    return spec, read_contract(folder, spec), session(folder / "model.onnx")
+
+
+def test_service_tensors_are_training_tensors(client, corpus, model):
+    spec, contract, _ = model
+    rows = load_rows(corpus, spec, contract.text, DATA.parent.parent / "build/features", workers=2)
+    chosen = [index for index, clip in enumerate(corpus.clips) if clip.split == "test"][:25]
+
+    for index in chosen:
+        clip = corpus.clips[index]
+        served = arrays_of(client.preprocess((DATA / clip.path).read_bytes(), transcript=clip.text, model=spec.name))
+        of_clip = np.flatnonzero(rows.clip_of_row == index)
+        np.testing.assert_array_equal(served[spec.audio.name], rows.audio[rows.window_of_row[of_clip]])
+        if rows.tokens is not None:
+            np.testing.assert_array_equal(served[spec.tokens.name], rows.tokens[of_clip])
+
+
+def test_served_answers_are_onnx_runtimes(client, triton, corpus, model):
+    spec, contract, runtime = model
+    with triton_grpc.InferenceServerClient(triton.grpc_address) as server:
+        for clip in held_out(corpus)[:15]:
+            audio = (DATA / clip.path).read_bytes()
+            preprocessed = client.preprocess(audio, transcript=clip.text, model=spec.name)
+            arrays = arrays_of(preprocessed)
+            (expected,) = runtime.run(["probability"], arrays)
+
+            inputs = []
+            for tensor in preprocessed.inputs:
+                inputs.append(triton_grpc.InferInput(tensor.name, list(tensor.shape), tensor.datatype))
+                inputs[-1].set_data_from_numpy(arrays[tensor.name])
+            answer = server.infer(spec.name, inputs, model_version=preprocessed.model_version).as_numpy("probability")
+            np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+            verdict = client.classify(audio, transcript=clip.text, model=spec.name)
+            point = contract.decision.point(has_transcript=True)
+            assert verdict.probability == pytest.approx(point.calibrate(expected).max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_concurrent_caller_gets_its_own_answer_from_shared_batches(client, triton, corpus, name):
+    clips = held_out(corpus)[:48]
+
+    def probability(clip):
+        return client.classify((DATA / clip.path).read_bytes(), transcript=clip.text, model=name).probability
+
+    alone = [probability(clip) for clip in clips]
+    with triton_grpc.InferenceServerClient(triton.grpc_address) as server:
+        before = server.get_inference_statistics(name).model_stats[0]
+        with ThreadPoolExecutor(48) as pool:
+            together = list(pool.map(probability, clips * 4))
+        after = server.get_inference_statistics(name).model_stats[0]
+
+    np.testing.assert_allclose(together, alone * 4, atol=1e-5)
+    assert len(set(np.round(alone, 6))) > 10  # distinct answers, or the comparison above would show nothing
+    assert after.execution_count - before.execution_count < after.inference_count - before.inference_count
+
+
+def test_preprocess_answers_one_row_a_window(client):
+    preprocessed = client.preprocess(bytes(20 * 8000), format=AudioFormat.mulaw())
+
+    assert [(row.start_s, row.end_s) for row in preprocessed.rows] == pytest.approx(
+        [(0, 7), (3.5, 10.5), (7, 14), (10.5, 17.5), (13, 20)]
+    )

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from training.decision import figures, fit_operating_point, threshold_at
+
+RANDOM = np.random.default_rng(11)
+LABELS = np.arange(2000) % 2 == 1
+
+
+def scores_of(logits):
+    return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+
+OVERLAPPING = scores_of(np.where(LABELS, 1.5, -1.5) + RANDOM.standard_normal(2000))
+
+
+def test_the_threshold_lets_one_percent_of_the_normal_through():
+    threshold = threshold_at(OVERLAPPING, LABELS, 0.01)
+
+    assert (OVERLAPPING[~LABELS] >= threshold).mean() == 0.01
+
+
+@given(
+    hnp.arrays(np.float32, 60, elements=st.floats(0, 1, width=32)),
+    st.sampled_from([0.0, 0.01, 0.1, 0.5]),
+)
+def test_the_threshold_never_lets_more_through(scores, rate):
+    labels = np.arange(60) % 3 == 0
+
+    threshold = threshold_at(scores, labels, rate)
+
+    assert 0 < threshold < 1
+    if scores[~labels].max() < 1 - 1e-6:  # no threshold below 1 refuses a score of 1
+        assert (scores[~labels] >= threshold).mean() <= rate
+
+
+def test_calibration_makes_overconfident_scores_honest():
+    overconfident = scores_of(4 * np.log(OVERLAPPING / (1 - OVERLAPPING)))
+
+    calibrated = fit_operating_point(overconfident, LABELS).calibrate(overconfident)
+
+    for low in np.arange(0.1, 0.9, 0.2):
+        inside = (calibrated >= low) & (calibrated < low + 0.2)
+        assert LABELS[inside].mean() == pytest.approx(calibrated[inside].mean(), abs=0.12)
+
+
+def test_calibration_keeps_the_order():
+    calibrated = fit_operating_point(OVERLAPPING, LABELS).calibrate(OVERLAPPING)
+
+    order = np.argsort(OVERLAPPING)
+    assert (np.diff(calibrated[order]) >= 0).all()
+
+
+def test_separable_scores_do_not_become_certainties():
+    point = fit_operating_point(np.where(LABELS, 0.99, 0.01).astype(np.float32), LABELS)
+
+    low, high = point.calibrate(np.array([0.01, 0.99], np.float32))
+    assert 0 < low < point.threshold < high < 1
+
+
+def test_figures_of_a_known_case():
+    scores = np.array([0.1, 0.2, 0.6, 0.4, 0.7, 0.9], np.float32)
+    labels = np.array([False, False, False, True, True, True])
+
+    measured = figures(scores, labels, threshold=0.5)
+
+    assert measured.accuracy == pytest.approx(4 / 6)
+    assert measured.recall == pytest.approx(2 / 3)
+    assert measured.false_positive_rate == pytest.approx(1 / 3)
+    assert measured.recall_at_1pct_fpr == pytest.approx(2 / 3)
+    assert measured.auc == pytest.approx(8 / 9)
