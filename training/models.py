@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from preprocess_service.features import mel
 from preprocess_service.model_spec import MEL, PICTURE, PROBABILITY, TOKENS
 
 EMBEDDING: Final = 100
 DROPOUT: Final = 0.3
+MEL_MEAN_DB: Final = -45.0  # of telephone speech, in decibels against the loudest band
+MEL_SPREAD_DB: Final = 20.0
 HEAD_GAIN: Final = 4.0  # the first weights from the softmax pair to the probability
 VGG_FEATURES: Final = (4, 4, 512)
 
@@ -23,8 +24,8 @@ Model = Any  # keras.Model: Keras ships no types
 def multimodal(vocabulary_size: int) -> Model:
     """CNN on log-mel and LSTM on tokens; 1,886,713 parameters at 902 ids (padding and unknown included)."""
     mel_input = keras.Input(MEL.shape, name=MEL.name)
-    # dB in [-80, 0] to [0, 1]; a constant of the graph, so that the tensor stays librosa's.
-    x = layers.Rescaling(1 / mel.TOP_DB, offset=1.0)(mel_input)
+    # About zero mean and unit variance; a constant of the graph, so that the tensor stays librosa's.
+    x = layers.Rescaling(1 / MEL_SPREAD_DB, offset=-MEL_MEAN_DB / MEL_SPREAD_DB)(mel_input)
     for filters, padding, pooled in ((24, "valid", True), (48, "same", True), (48, "same", False)):
         x = layers.Conv2D(filters, 5, padding=padding)(x)
         if pooled:

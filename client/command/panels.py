@@ -110,21 +110,18 @@ def verdict_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def model_table(models: Sequence[ModelInfo]) -> Table:
-    """One row a model."""
-    table = Table("model", "version", "window", "reads text", "threshold", "figures", "measured on")
-    table.columns[0].no_wrap = True
+def model_list(models: Sequence[ModelInfo]) -> Text:
+    """A few lines a model."""
+    lines: list[str | tuple[str, str]] = []
     for model in models:
+        default = " (default)" if model.is_default else ""
+        text = "reads text" if model.reads_transcript else "reads no text"
+        lines += [(model.name, "bold"), f"{default}   version {model.version}   {model.window_s:g} s window, {text}\n"]
         threshold = f"{model.threshold_without_transcript:.3f}"
         if model.reads_transcript:
-            threshold = f"{model.threshold_with_transcript:.3f} ({threshold} without text)"
-        table.add_row(
-            Text(model.name + (" (default)" if model.is_default else "")),
-            Text(model.version),
-            f"{model.window_s:g} s",
-            "yes" if model.reads_transcript else "no",
-            threshold,
-            Text("\n".join(f"{name} {value:.4g}" for name, value in sorted(model.figures.items()))),
-            Text(model.corpus),
-        )
-    return table
+            threshold = f"{model.threshold_with_transcript:.3f} with a transcript, {threshold} without"
+        lines.append(f"   threshold {threshold}\n")
+        if model.figures:
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(model.figures.items()))
+            lines.append(f"   measured on {model.corpus or 'an unnamed corpus'}: {figures}\n")
+    return Text.assemble(*lines, end="")

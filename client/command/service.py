@@ -17,7 +17,7 @@ def models(args: argparse.Namespace) -> int:
     if args.json:
         machine.write_json({"models": [model.to_dict() for model in found]})
     else:
-        Console().print(panels.model_table(found))
+        Console().print(panels.model_list(found))
     return 0
 
 

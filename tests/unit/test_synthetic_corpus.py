@@ -187,7 +187,7 @@ def test_hard_calls_and_noisy_transcripts_have_their_share(planned: list[Planned
 def test_half_of_validation_and_test_come_from_patterns_never_trained_on(planned: list[PlannedClip]) -> None:
     for split, share in (("train", 0.0), ("validation", 0.5), ("test", 0.5)):
         unseen = [item.clip.unseen_template for item in planned if item.clip.split == split]
-        assert np.mean(unseen) == pytest.approx(share, abs=0.08)
+        assert np.mean(unseen) == pytest.approx(share, abs=0.1)
 
 
 @pytest.mark.parametrize("column", ["duration_s", "level_dbfs", "snr_db", "echo_s", "overdrive_db"])
@@ -208,10 +208,11 @@ def test_backgrounds_and_voices_are_the_same_in_both_classes(planned: list[Plann
     assert counts["emergency"] == counts["normal"]
 
 
-def test_prosody_is_only_a_weak_cue(planned: list[PlannedClip]) -> None:
+@pytest.mark.parametrize("column", ["rate_wpm", "pitch", "pitch_range"])
+def test_prosody_is_a_true_but_uncertain_cue(planned: list[PlannedClip], column: str) -> None:
     positive = is_emergency([item.clip for item in planned])
-    for column in ("rate_wpm", "pitch", "pitch_range"):
-        assert 0.5 <= auc(np.array([getattr(item.clip, column) for item in planned]), positive) < 0.6
+
+    assert 0.55 < auc(np.array([getattr(item.clip, column) for item in planned]), positive) < 0.8
 
 
 def test_speech_is_never_cut_off(planned: list[PlannedClip]) -> None:

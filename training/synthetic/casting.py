@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from training.manifest import SPLITS, Split
+from training.manifest import SPLITS, Label, Split
 from training.synthetic.backgrounds import MAKERS
 from training.synthetic.korean import FINALS, HANGUL_FIRST, is_syllable
 from training.synthetic.speech import Voice
@@ -43,12 +43,17 @@ LEAD_SHARE: Final = (0.2, 0.6)  # the rest, after the speech, also takes up what
 MAX_SPEECH_S: Final = MAX_CLIP_S - PADDING_S[0]
 MIN_SPEECH_S: Final = 1.4
 
-# Agitation: faster, higher, livelier. Emergencies and hard negatives alike, plain normal calls less often.
-AGITATED_SHARE: Final = 0.5
-AGITATED_PLAIN_NORMAL_SHARE: Final = 0.3
-AGITATED_RATE: Final = 1.07
-AGITATED_PITCH: Final = 8
-AGITATED_RANGE: Final = 20
+# Agitation: faster, higher, livelier. A true cue, since it is the caller's and not the recording's, and an uncertain
+# one: calls for help can be calm, and a lost match or an exam upsets people too.
+AGITATED_SHARE: Final[dict[tuple[Label, str], float]] = {
+    ("emergency", "plain"): 0.75,
+    ("emergency", "hard"): 0.5,
+    ("normal", "hard"): 0.4,
+    ("normal", "plain"): 0.1,
+}
+AGITATED_RATE: Final = 1.12
+AGITATED_PITCH: Final = 16
+AGITATED_RANGE: Final = 28
 
 # Least squares over 700 sentences spoken at 175 words a minute, seconds each; standard error 0.22 s.
 _BLOCK_S: Final = 0.149

@@ -12,7 +12,6 @@ import numpy as np
 from training.manifest import SPLITS, Clip, Label, Split, normalise_sentence
 from training.synthetic.backgrounds import LINE_RATE_HZ
 from training.synthetic.casting import (
-    AGITATED_PLAIN_NORMAL_SHARE,
     AGITATED_SHARE,
     MAX_CLIP_S,
     MAX_SPEECH_S,
@@ -78,9 +77,7 @@ class _Planner:
 
     def line(self, theme: Theme, split: Split, voice: Voice, fits: Callable[[float], bool], tries: int) -> _Line | None:
         """A new sentence whose spoken length `fits`, or None where `tries` draws brought none."""
-        plain_normal = theme.label == "normal" and theme.difficulty == "plain"
-        share = AGITATED_PLAIN_NORMAL_SHARE if plain_normal else AGITATED_SHARE
-        if stressed := self.rng.random() < share:
+        if stressed := self.rng.random() < AGITATED_SHARE[theme.label, theme.difficulty]:
             voice = agitated(voice)
         for _ in range(tries):
             sentence = draw(theme, split, self.rng)
