@@ -11,7 +11,7 @@ from pathlib import Path
 from preprocess_service.admission import Priority
 from preprocess_service.contract import Contract, ContractMismatch, canary_inputs, newest_version, read_contract
 from preprocess_service.deadline import Deadline
-from preprocess_service.errors import ModelNotFound, TritonUnavailable
+from preprocess_service.errors import ModelNotFound, TriageError, TritonUnavailable
 from preprocess_service.model_spec import MODELS, ModelSpec, TensorSpec
 from preprocess_service.triton import TritonClient
 
@@ -78,7 +78,7 @@ class Catalogue:
             contract = await asyncio.to_thread(self._read, served.spec, newest)
             candidate = await self._verified(ServedModel(served.spec, contract), deadline)
             await self._ask_canary(candidate, deadline)
-        except (ContractMismatch, TritonUnavailable) as error:
+        except (ContractMismatch, TriageError) as error:
             logger.warning(
                 "version stays", extra={"model": served.spec.name, "version": served.version, "reason": str(error)}
             )

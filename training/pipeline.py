@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from rich.console import Console
@@ -15,7 +16,8 @@ from training.evaluate import evaluate, newest_folder, show, write_json
 from training.export import ExportRefused, export
 from training.train import TRAINERS, Options
 
-console = Console()
+# Tables stay readable in a log file, too.
+console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 def train_and_export(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,17 +44,14 @@ def clip_scores(
     chosen = np.flatnonzero(np.isin(rows.clip_of_row, clips))
     if not with_text and spec.tokens:  # rows of one window then differ in nothing
         chosen = chosen[np.unique(rows.window_of_row[chosen], return_index=True)[1]]
-    answers = np.concatenate(
-        [
-            runtime.run(
-                [PROBABILITY.name], row_inputs(spec, rows, chosen[start : start + BATCH], with_audio, with_text)
-            )
-            for start in track(range(0, len(chosen), BATCH), f"{spec.name} scores", transient=True)
-        ],
-        axis=1,
-    )[0, :, 0]
+    starts = track(range(0, len(chosen), BATCH), f"{spec.name} scores", transient=True, disable=not sys.stderr.isatty())
+    batches = (chosen[start : start + BATCH] for start in starts)
+    answers = [
+        runtime.run([PROBABILITY.name], row_inputs(spec, rows, batch, with_audio, with_text))[0][:, 0]
+        for batch in batches
+    ]
     scores = np.zeros(len(rows.is_emergency), np.float32)
-    np.maximum.at(scores, rows.clip_of_row[chosen], answers)
+    np.maximum.at(scores, rows.clip_of_row[chosen], np.concatenate(answers))
     return scores[clips]
 
 
