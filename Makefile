@@ -50,7 +50,7 @@ lock: .venv/.done  ## pin the newest packages that requirements/*.in allow
 	$$compile --no-deps triton.in -o triton.txt; $$compile uv.in -o uv.txt
 
 compose-check: .venv/.done  ## build and run docker-compose.cpu.yml for real (podman)
-	$(RUN) deploy/compose_check.py
+	$(RUN) -m deploy.compose_check
 
 loadtest: .venv/.done  ## ten seconds of Locust against a running `make serve`
 	.venv/bin/locust -f loadtest/locustfile.py --headless -u 8 -r 8 -t 10s --host 127.0.0.1:50051 --clips $(DATA)

@@ -10,6 +10,7 @@ from pydantic import Field, FilePath, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "WIGEUP_"
+OTHERS: Final = frozenset({"WIGEUP_ADDRESS", "WIGEUP_PUBLISH"})  # of the client and of docker-compose.yml
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
 
@@ -50,8 +51,8 @@ class Settings(BaseSettings):
 
 def read_settings() -> Settings:
     """Reads the environment; raises ValueError naming a variable that is unknown or holds a bad value."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "ADDRESS"}  # the client's variable
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known | OTHERS)
     if unknown:
         raise ValueError(f"unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     return Settings()

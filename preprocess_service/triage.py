@@ -41,8 +41,12 @@ class Triage:
 
     async def warm_up(self) -> None:
         """Starts the Java virtual machine and lets it compile, which would cost the first callers seconds otherwise."""
+        sentence = "여기 불이 났어요, 빨리 와 주세요!"
+        # Here first, in the main thread: at the end Java waits for the thread that started it, for ever if that is a
+        # thread of the pool.
+        text.morphemes(sentence, frozenset())
         for _ in range(WARM_UP_SENTENCES):
-            await self._in_thread(text.morphemes, "여기 불이 났어요, 빨리 와 주세요!", frozenset())
+            await self._in_thread(text.morphemes, sentence, frozenset())
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,14 +21,16 @@ from preprocess_service.model_spec import PROBABILITY, ModelSpec
 Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int32]]
 
 RETRY_AFTER_MS: Final = 250
+RECONNECT_PAUSE_S: Final = 1.0
 ANSWER_MARGIN_S: Final = 0.05  # kept back of the caller's deadline, to tell the caller why there is no answer
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # A restarted Triton is found again within a second, at another address too.
+    ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the old one's dead connections
     ("grpc.keepalive_time_ms", 300_000),  # more often, and Triton hangs up
 )
 
@@ -43,15 +47,30 @@ def input_tensors(spec: ModelSpec, arrays: Arrays) -> tuple[list[Any], list[byte
 
 
 class TritonClient:
-    """One channel to one Triton, reused for everything; it reconnects by itself."""
+    """One channel to one Triton, reused for everything until Triton is lost."""
 
     def __init__(self, address: str, timeout_s: float) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._address, self._timeout_s = address, timeout_s
+        self._closing: set[asyncio.Task[None]] = set()
+        self._connect()
 
     async def close(self) -> None:
-        await self._channel.close()
+        await asyncio.gather(self._channel.close(), *self._closing)
+
+    def _connect(self) -> None:
+        self._channel = grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._connected_at = time.monotonic()
+
+    def _reconnect(self) -> None:
+        """Opens a channel anew: one that lost its server goes on asking for it at the old address, and a container
+        that was restarted has another. Calls under way on the old channel may end."""
+        if time.monotonic() - self._connected_at < RECONNECT_PAUSE_S:
+            return
+        task = asyncio.create_task(self._channel.close(self._timeout_s))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        self._connect()
 
     async def infer(
         self, spec: ModelSpec, version: int, arrays: Arrays, priority: Priority, deadline: Deadline
@@ -70,7 +89,7 @@ class TritonClient:
         # Triton does not look at the gRPC deadline while a request waits in its queue, so it is told separately.
         request.parameters["timeout"].int64_param = round(budget_s * 1e6)
         request.parameters["priority"].uint64_param = priority
-        response = await self._call(self._stub.ModelInfer, request, budget_s)
+        response = await self._call("ModelInfer", request, budget_s)
         if [output.name for output in response.outputs] != [PROBABILITY.name]:
             raise TritonUnavailable(f"Triton answered {[each.name for each in response.outputs]} for {spec.name}")
         answers = np.frombuffer(response.raw_output_contents[0], dtype="<f4")
@@ -81,19 +100,22 @@ class TritonClient:
     async def metadata(self, model: str, version: int, deadline: Deadline) -> Any:
         """ModelMetadataResponse of one version."""
         request = service_pb2.ModelMetadataRequest(name=model, version=str(version))
-        return await self._call(self._stub.ModelMetadata, request, min(self._timeout_s, deadline.remaining_s()))
+        return await self._call("ModelMetadata", request, min(self._timeout_s, deadline.remaining_s()))
 
     async def max_batch_size(self, model: str, version: int, deadline: Deadline) -> int:
         """The most rows that Triton takes in one request."""
         request = service_pb2.ModelConfigRequest(name=model, version=str(version))
-        response = await self._call(self._stub.ModelConfig, request, min(self._timeout_s, deadline.remaining_s()))
+        response = await self._call("ModelConfig", request, min(self._timeout_s, deadline.remaining_s()))
         return int(response.config.max_batch_size)
 
-    async def _call(self, method: Any, request: Any, timeout_s: float) -> Any:
+    async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         try:
-            return await method(request, timeout=timeout_s)
+            return await getattr(self._stub, method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error, timeout_s) from error
+            translated = self._translated(error, timeout_s)
+            if isinstance(translated, TritonUnavailable):
+                self._reconnect()
+            raise translated from error
 
     def _translated(self, error: grpc.aio.AioRpcError, timeout_s: float) -> Exception:
         details = (error.details() or "").strip()

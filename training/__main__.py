@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from preprocess_service.errors import InvalidAudio
 from training import triton_config
 from training.manifest import ManifestError
 from training.synthetic import corpus as synthetic
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         return int(arguments.run(arguments))
-    except (ManifestError, FileNotFoundError) as error:
+    except (ManifestError, FileNotFoundError, InvalidAudio) as error:
         print(f"python -m training: {error}", file=sys.stderr)
         return 1
 

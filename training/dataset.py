@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from preprocess_service.contract import TextSettings, feature_settings
+from preprocess_service.errors import InvalidAudio
 from preprocess_service.features import inputs, mel, text
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, resample
 from preprocess_service.model_spec import ModelSpec
@@ -81,8 +82,12 @@ class Rows:
 
 
 def load_waveform(path: Path) -> Samples:
-    """A clip as the models hear it: samples (n,) at 22,050 Hz."""
-    return resample(decode(path.read_bytes(), AudioFormat(), LONGEST_CLIP_S), TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
+    """A clip as the models hear it: samples (n,) at 22,050 Hz; raises InvalidAudio naming the file."""
+    try:
+        telephone = decode(path.read_bytes(), AudioFormat(), LONGEST_CLIP_S)
+    except InvalidAudio as error:
+        raise InvalidAudio(f"{path}: {error}") from error
+    return resample(telephone, TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
 
 
 def learn_text_settings(clips: Iterable[Clip]) -> TextSettings:

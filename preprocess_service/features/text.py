@@ -35,7 +35,8 @@ def normalise(text: str) -> str:
 def morphemes(text: str, stop_words: frozenset[str]) -> list[str]:
     """The stemmed morphemes of a transcript, in order, without stop words.
 
-    The first call of a process starts a Java virtual machine, which takes about two seconds.
+    The first call of a process starts a Java virtual machine, which takes about two seconds; it must come from the main
+    thread, or the process cannot end.
     """
     tokenizer = _okt()
     return [
