@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-CLIPS ?= 2400
+CLIPS ?= 2000
 SEED ?= 1
 DATA := data/synthetic
 CODE := client deploy loadtest preprocess_service tests training

@@ -132,7 +132,8 @@ def cached_audio(corpus: Corpus, spec: ModelSpec, cache: Path, workers: int) -> 
 
     Features are computed over processes and appear under their name only when complete.
     """
-    key = hashlib.sha256((corpus.fingerprint + feature_settings(spec).model_dump_json()).encode()).hexdigest()
+    settings = feature_settings(spec).model_dump_json()
+    key = hashlib.sha256((corpus.fingerprint + settings + _feature_code()).encode()).hexdigest()
     folder = cache / f"{spec.audio.name}-{key[:16]}"
     if folder.exists():
         return folder
@@ -144,6 +145,14 @@ def cached_audio(corpus: Corpus, spec: ModelSpec, cache: Path, workers: int) -> 
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _feature_code() -> str:
+    """A digest of the code behind the features: other code may round otherwise."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(inputs.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _write_audio(corpus: Corpus, spec: ModelSpec, folder: Path, workers: int) -> None:

@@ -56,8 +56,18 @@ def vgg16_base(weights: Path | str | None) -> Model:
     base = keras.applications.VGG16(
         include_top=False, weights=None if weights is None else str(weights), input_shape=PICTURE.shape
     )
+    if weights is None:
+        _keep_variance(base)
     base.trainable = False
     return base
+
+
+def _keep_variance(base: Model) -> None:
+    """He initialisation: under Keras's default, thirteen untrained layers shrink the signal to nothing."""
+    for index, layer in enumerate(base.layers):
+        if isinstance(layer, layers.Conv2D):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([keras.initializers.HeNormal(seed=index)(kernel.shape), bias])
 
 
 def vgg16_head() -> Model:

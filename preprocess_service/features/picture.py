@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from preprocess_service.features import mel
 from preprocess_service.features.audio import Samples
@@ -30,10 +31,8 @@ def picture(samples: Samples) -> Picture:
     """
     decibels = mel.power_to_db(mel.mel_power(samples[:WINDOW_SAMPLES]))
     drawn = colours(1 + decibels[::-1] / np.float32(mel.TOP_DB))  # (128, frames, 3)
-    rows = shrink_weights(drawn.shape[0], SIZE)
-    columns = shrink_weights(drawn.shape[1], SIZE)
-    resized = np.stack([rows @ drawn[..., channel] @ columns.T for channel in range(3)], axis=-1)
-    return np.asarray(255 * resized - IMAGENET_MEANS_BGR, dtype=np.float32)
+    by_column = _shrunk(_shrunk(drawn).swapaxes(0, 1))  # (columns, rows, 3)
+    return np.asarray(255 * by_column.swapaxes(0, 1) - IMAGENET_MEANS_BGR, dtype=np.float32)
 
 
 def colours(levels: NDArray[np.float32]) -> Picture:
@@ -41,7 +40,18 @@ def colours(levels: NDArray[np.float32]) -> Picture:
     return np.asarray(np.clip(1.5 - np.abs(4 * (levels[..., None] - _PEAKS_BGR)), 0, 1), dtype=np.float32)
 
 
+def _shrunk(image: Picture) -> Picture:
+    """The first axis brought to SIZE: (n, m, 3) to (SIZE, m, 3)."""
+    flat = _sparse_weights(len(image)) @ image.reshape(len(image), -1)
+    return np.asarray(flat, dtype=np.float32).reshape(SIZE, *image.shape[1:])
+
+
 @lru_cache(maxsize=1024)  # one entry for every length of recording that occurs
+def _sparse_weights(source: int) -> sparse.csr_array:
+    # Sparse, since a row has few weights, and since dense products would wake threads that fight with the caller's.
+    return sparse.csr_array(shrink_weights(source, SIZE))
+
+
 def shrink_weights(source: int, target: int) -> NDArray[np.float32]:
     """Weights (target, source) of bilinear resizing with anti-aliasing: a triangle filter, rows summing to 1.
 
@@ -52,6 +62,4 @@ def shrink_weights(source: int, target: int) -> NDArray[np.float32]:
     centres = (np.arange(target) + 0.5) * scale
     distance = np.abs(np.arange(source) + 0.5 - centres[:, None]) / support
     weights = np.maximum(0, 1 - distance)
-    normalised: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    normalised.setflags(write=False)
-    return normalised
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
