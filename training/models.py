@@ -17,6 +17,7 @@ MEL_MEAN_DB: Final = -45.0  # of telephone speech, in decibels against the loude
 MEL_SPREAD_DB: Final = 20.0
 HEAD_GAIN: Final = 4.0  # the first weights from the softmax pair to the probability
 VGG_FEATURES: Final = (4, 4, 512)
+PIXEL_SPREAD: Final = 100.0  # of a picture's values about their means
 
 Model = Any  # keras.Model: Keras ships no types
 
@@ -64,10 +65,12 @@ def vgg16_base(weights: Path | str | None) -> Model:
 
 def _keep_variance(base: Model) -> None:
     """He initialisation: under Keras's default, thirteen untrained layers shrink the signal to nothing."""
+    gain = 1 / PIXEL_SPREAD
     for index, layer in enumerate(base.layers):
         if isinstance(layer, layers.Conv2D):
             kernel, bias = layer.get_weights()
-            layer.set_weights([keras.initializers.HeNormal(seed=index)(kernel.shape), bias])
+            layer.set_weights([gain * keras.initializers.HeNormal(seed=index)(kernel.shape), bias])
+            gain = 1.0
 
 
 def vgg16_head() -> Model:
