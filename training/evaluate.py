@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from preprocess_service.contract import MODEL_FILE, Contract, newest_version, read_contract
 from preprocess_service.model_spec import ModelSpec
+from training.codings import coding_differences
 from training.dataset import Corpus, load_rows
 from training.decision import Figures, figures
 from training.scoring import clip_scores, session
 
 # name: with audio, with text
 ABLATIONS: Final = {"audio and text": (True, True), "audio only": (True, False), "text only": (False, True)}
+
+CODED_CLIPS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,15 @@ class Result:
     figures: Figures
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """All results of one model, and how far other codings of the same recordings move its probability."""
+
+    contract: Contract
+    results: list[Result]
+    coding_differences: dict[str, NDArray[np.float32]]
+
+
 def newest_folder(repository: Path, spec: ModelSpec) -> Path:
     """The folder of the highest version; raises FileNotFoundError where the model was not exported yet."""
     version = newest_version(repository, spec)
@@ -41,8 +54,8 @@ def newest_folder(repository: Path, spec: ModelSpec) -> Path:
     return repository / spec.name / str(version)
 
 
-def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, workers: int) -> list[Result]:
-    """Scores every clip of the test split with the exported graph."""
+def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, workers: int) -> Evaluation:
+    """Scores every clip of the test split with the exported graph, and CODED_CLIPS of them in other codings."""
     folder = newest_folder(repository, spec)
     contract = read_contract(folder, spec)
     rows = load_rows(corpus, spec, contract.text, cache, workers)
@@ -56,11 +69,13 @@ def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, wor
         scores = clip_scores(runtime, spec, rows, clips, with_audio=with_audio, with_text=with_text)
         measured = figures(point.calibrate(scores), rows.is_emergency[clips], point.threshold)
         results.append(Result(spec.name, contract.version, given, measured))
-    return results
+    differences = coding_differences(runtime, spec, contract, corpus, clips[:CODED_CLIPS])
+    return Evaluation(contract, results, differences)
 
 
-def show(results: list[Result], corpus: Corpus, contracts: list[Contract], console: Console) -> None:
-    """Prints a table of results, saying what it was measured on."""
+def show(evaluations: list[Evaluation], corpus: Corpus, console: Console) -> None:
+    """Prints tables of the results, saying what they were measured on."""
+    results = [result for each in evaluations for result in each.results]
     table = Table(title=f"Test split of {corpus.sources}: {results[0].figures.clips} clips")
     for heading in ("model", "given", "accuracy", "recall", "false positives", "recall at 1 % FPR", "AUC"):
         table.add_column(heading, justify="left" if heading in ("model", "given") else "right")
@@ -69,17 +84,40 @@ def show(results: list[Result], corpus: Corpus, contracts: list[Contract], conso
         cells = (f.accuracy, f.recall, f.false_positive_rate, f.recall_at_1pct_fpr, f.auc)
         table.add_row(f"{result.model}/{result.version}", result.given, *(f"{cell:.3f}" for cell in cells))
     console.print(table)
-    for contract in contracts:
+    console.print(_coding_table(evaluations))
+    for contract in (each.contract for each in evaluations):
         if contract.pretrained_base is False:
             console.print(f"{contract.model}: its convolutions are untrained (no ImageNet weights at hand).")
     console.print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}")
 
 
-def write_json(results: list[Result], path: Path) -> None:
-    """Writes the results as a list of objects."""
+def _coding_table(evaluations: list[Evaluation]) -> Table:
+    clips = len(next(iter(evaluations[0].coding_differences.values())))
+    table = Table(title=f"Change of the probability when {clips} of these recordings come in another coding")
+    for heading in ("model", "coding", "median", "greatest"):
+        table.add_column(heading, justify="left" if heading in ("model", "coding") else "right")
+    for each in evaluations:
+        for coding, differences in each.coding_differences.items():
+            size = np.abs(differences)
+            table.add_row(each.contract.model, coding, f"{np.median(size):.2g}", f"{size.max():.2g}")
+    return table
+
+
+def write_json(evaluations: list[Evaluation], path: Path) -> None:
+    """Writes the results as a list of objects, one for every model and set of modalities."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
-        {"model": each.model, "version": each.version, "given": each.given, **each.figures.to_dict()}
-        for each in results
+        {
+            "model": each.model,
+            "version": each.version,
+            "given": each.given,
+            **each.figures.to_dict(),
+            "greatest_coding_difference": {
+                coding: float(np.abs(differences).max())
+                for coding, differences in evaluation.coding_differences.items()
+            },
+        }
+        for evaluation in evaluations
+        for each in evaluation.results
     ]
     path.write_text(json.dumps(rows, indent=1), encoding="utf-8")

@@ -12,7 +12,7 @@ from preprocess_service.contract import ContractMismatch, read_contract
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
 from training.dataset import Corpus, load_rows, read_corpus
-from training.evaluate import evaluate, newest_folder, show, write_json
+from training.evaluate import evaluate, show, write_json
 from training.export import ExportRefused, export
 from training.train import TRAINERS, Options
 
@@ -56,14 +56,9 @@ def evaluate_all(arguments: argparse.Namespace) -> int:
     if not specs:
         return 2
     corpus = read_corpus(arguments.data)
-    results = [
-        result
-        for spec in specs
-        for result in evaluate(spec, corpus, arguments.repository, arguments.cache, arguments.workers)
-    ]
-    contracts = [read_contract(newest_folder(arguments.repository, spec), spec) for spec in specs]
-    show(results, corpus, contracts, console)
-    write_json(results, arguments.json)
+    evaluations = [evaluate(spec, corpus, arguments.repository, arguments.cache, arguments.workers) for spec in specs]
+    show(evaluations, corpus, console)
+    write_json(evaluations, arguments.json)
     return 0
 
 
