@@ -22,6 +22,8 @@ from training.manifest import Clip, read_manifest
 ROOT: Final = Path(__file__).resolve().parent.parent
 TRITON_PYTHON: Final = ROOT / ".venv-triton/bin/python"
 DATA: Final = ROOT / "data/synthetic"
+LOGS: Final = ROOT / "build/logs"
+LOG_TAIL_LINES: Final = 15
 READY_LIMIT_S: Final = 180.0
 STOP_LIMIT_S: Final = 20.0
 TRITON_HTTP: Final = "http://127.0.0.1:8000/v2/health/ready"
@@ -38,14 +40,19 @@ class Programs:
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def start(self, name: str, *command: str) -> None:
-        # A process group of its own: Ctrl-C in the terminal reaches only this script, which then stops all in order.
-        self._running.append((name, subprocess.Popen(command, cwd=ROOT, process_group=0)))
+        LOGS.mkdir(parents=True, exist_ok=True)
+        with (LOGS / f"{name}.log").open("wb") as log:
+            # A process group of its own: Ctrl-C in the terminal reaches only this script, which then stops all in order.
+            process = subprocess.Popen(command, cwd=ROOT, process_group=0, stdout=log, stderr=log)
+        self._running.append((name, process))
 
     def check(self) -> None:
-        """Raises Failed where a program has ended."""
+        """Raises Failed, with the end of its log, where a program has ended."""
         for name, process in self._running:
             if process.poll() is not None:
-                raise Failed(f"{name} ended with exit code {process.returncode}; its messages stand above")
+                lines = (LOGS / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+                tail = "\n".join(lines[-LOG_TAIL_LINES:])
+                raise Failed(f"{name} ended with exit code {process.returncode}; its log ends:\n{tail}")
 
     def stop(self) -> None:
         for _, process in reversed(self._running):
@@ -65,10 +72,10 @@ def main() -> int:
     try:
         repository = str(ROOT / "model_repository")
         launcher = str(ROOT / "deploy/triton/launch.py")
-        programs.start("Triton", str(TRITON_PYTHON), launcher, "--model-repository", repository)
-        _wait(programs, "Triton", _triton_is_ready)
-        programs.start("the service", sys.executable, "-m", "preprocess_service")
-        _wait(programs, "the service", _service_is_ready)
+        programs.start("triton", str(TRITON_PYTHON), launcher, "--model-repository", repository)
+        _wait(programs, "triton", _triton_is_ready)
+        programs.start("service", sys.executable, "-m", "preprocess_service")
+        _wait(programs, "service", _service_is_ready)
         _classify_sample()
         while True:
             programs.check()
@@ -83,7 +90,7 @@ def main() -> int:
 
 
 def _wait(programs: Programs, name: str, is_ready: Callable[[], bool]) -> None:
-    print(f"waiting for {name} ...", flush=True)
+    print(f"starting {name}; its log is {(LOGS / name).relative_to(ROOT)}.log", flush=True)
     until = time.monotonic() + READY_LIMIT_S
     while not is_ready():
         programs.check()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from preprocess_service.errors import InvalidAudio
@@ -67,35 +65,15 @@ def _add_corpus(command: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    with _quiet_tensorflow():
-        from training.pipeline import train_and_export
+    from training.pipeline import train_and_export
 
     return train_and_export(arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    with _quiet_tensorflow():
-        from training.pipeline import evaluate_all
+    from training.pipeline import evaluate_all
 
     return evaluate_all(arguments)
-
-
-@contextmanager
-def _quiet_tensorflow() -> Iterator[None]:
-    """Keeps TensorFlow's greetings off standard error while it is imported; no setting of its own does.
-
-    Errors of Python pass; from then on TensorFlow's own errors do, too.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _configs(arguments: argparse.Namespace) -> int:

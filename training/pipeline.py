@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -12,9 +15,6 @@ from preprocess_service.contract import ContractMismatch, read_contract
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
 from training.dataset import Corpus, load_rows, read_corpus
-from training.evaluate import evaluate, show, write_json
-from training.export import ExportRefused, export
-from training.train import TRAINERS, Options
 
 # Tables stay readable in a log file, too.
 console = Console(width=None if sys.stdout.isatty() else 110)
@@ -26,32 +26,44 @@ def train_and_export(arguments: argparse.Namespace) -> int:
     if not specs:
         return 2
     corpus = read_corpus(arguments.data)
-    options = Options(
-        corpus, arguments.cache, arguments.seed, arguments.workers, arguments.epochs, arguments.vgg16_weights
-    )
     for spec in specs:
         if arguments.if_missing and _is_there(spec, corpus, arguments):
             console.print(f"{spec.name}/{arguments.version}: there already, trained on this corpus")
-            continue
-        started = time.monotonic()
-        console.rule(f"training {spec.name}")
-        trained = TRAINERS[spec.name](options)
-        rows = load_rows(corpus, spec, trained.text_settings, arguments.cache, arguments.workers)
-        try:
-            contract = export(trained, corpus, rows, arguments.repository, arguments.version)
-        except ExportRefused as error:
-            console.print(f"[red]refused:[/] {error}")
+        elif not _train_one(spec, corpus, arguments):
             return 1
-        accuracy, difference = contract.figures["test_accuracy"], contract.figures["onnx_keras_difference"]
-        console.print(
-            f"{spec.name}/{arguments.version}: test accuracy {accuracy:.3f}, ONNX Runtime and Keras differ by at most "
-            f"{difference:.1g}, {time.monotonic() - started:.0f} s"
-        )
     return 0
+
+
+def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -> bool:
+    with quiet_tensorflow():
+        from training.export import ExportRefused, export
+        from training.train import TRAINERS, Options
+
+    started = time.monotonic()
+    console.rule(f"training {spec.name}")
+    options = Options(
+        corpus, arguments.cache, arguments.seed, arguments.workers, arguments.epochs, arguments.vgg16_weights
+    )
+    trained = TRAINERS[spec.name](options)
+    rows = load_rows(corpus, spec, trained.text_settings, arguments.cache, arguments.workers)
+    try:
+        contract = export(trained, corpus, rows, arguments.repository, arguments.version)
+    except ExportRefused as error:
+        console.print(f"[red]refused:[/] {error}")
+        return False
+    accuracy, difference = contract.figures["test_accuracy"], contract.figures["onnx_keras_difference"]
+    console.print(
+        f"{spec.name}/{arguments.version}: test accuracy {accuracy:.3f}, ONNX Runtime and Keras differ by at most "
+        f"{difference:.1g}, {time.monotonic() - started:.0f} s"
+    )
+    return True
 
 
 def evaluate_all(arguments: argparse.Namespace) -> int:
     """Prints and writes the figures of the chosen models."""
+    with quiet_tensorflow():
+        from training.evaluate import evaluate, show, write_json
+
     specs = _specs(arguments.models)
     if not specs:
         return 2
@@ -76,3 +88,18 @@ def _is_there(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) ->
     except ContractMismatch:
         return False
     return contract.training_data.fingerprint == corpus.fingerprint
+
+
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Keeps TensorFlow's greetings off standard error while it is imported; no setting of its own does."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
