@@ -42,7 +42,7 @@ class Programs:
     def start(self, name: str, *command: str) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)
         with (LOGS / f"{name}.log").open("wb") as log:
-            # A process group of its own: Ctrl-C in the terminal reaches only this script, which then stops all in order.
+            # A process group of its own: Ctrl-C reaches only this script, which then stops all in order.
             process = subprocess.Popen(command, cwd=ROOT, process_group=0, stdout=log, stderr=log)
         self._running.append((name, process))
 

@@ -11,8 +11,9 @@ from preprocess_service.features import g711
 from tests.e2e.conftest import DATA
 from tests.unit.recordings import REAL_RECORDINGS, file_bytes, speech_like
 
-# Most that the probability of one call may move between codings: what a second companding by another law explains.
-G711_TOLERANCE = 0.05
+# Most that the probability of one call may move between codings: what a second companding, by A-law, explains. About
+# twice what `python -m training evaluate` measures; the frozen convolutions of `vgg16` are the more sensitive.
+G711_TOLERANCE = {"multimodal": 0.01, "vgg16": 0.15}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_the_coding_hardly_moves_the_verdict(client, corpus, model, coding):
         )
         reference = client.classify((DATA / clip.path).read_bytes(), transcript=clip.text, model=model)
 
-        assert answer.probability == pytest.approx(reference.probability, abs=G711_TOLERANCE)
+        assert answer.probability == pytest.approx(reference.probability, abs=G711_TOLERANCE[model])
 
 
 @pytest.mark.parametrize(("model", "window_s"), [("multimodal", 7), ("vgg16", 5)])
