@@ -40,7 +40,7 @@ class InvalidRequest(TriageError):
 
 
 class MessageTooLarge(InvalidRequest):
-    """The request or the answer is larger than one side takes."""
+    """The request or the answer is larger than one side takes; asking again changes nothing."""
 
     default_status = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -52,7 +52,7 @@ class ModelNotFound(TriageError):
 
 
 class Overloaded(TriageError):
-    """The service refused the call before any work; `retry_after_ms` says how long to stay away, if it said so."""
+    """The service refused the call before any work; `retry_after_ms` says how long to stay away."""
 
     default_status = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -113,10 +113,12 @@ def error_from_rpc(error: grpc.RpcError) -> TriageError:
     call = cast(grpc.Call, error)  # both stubs raise errors that are also the finished call
     status, message = call.code(), call.details() or call.code().name
     family = _CLASS_BY_STATUS.get(status, ServiceFailure)
-    # gRPC uses the status of a full queue for a message over its size limit too, where waiting does not help.
-    if family is Overloaded and "message larger than max" in message:
+    retry_after_ms = _retry_after_ms(call.trailing_metadata())
+    # The service always says how long to wait when it is full. The same status without that is a size limit, its own
+    # or gRPC's, where waiting does not help.
+    if family is Overloaded and retry_after_ms is None:
         family = MessageTooLarge
-    return family(message, status=status, retry_after_ms=_retry_after_ms(call.trailing_metadata()))
+    return family(message, status=status, retry_after_ms=retry_after_ms)
 
 
 def _retry_after_ms(metadata: Iterable[tuple[str, str | bytes]] | None) -> int | None:

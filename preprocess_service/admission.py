@@ -51,9 +51,11 @@ class Admission:
         if not self._queue and self._inside + cost <= self._max_inside:
             self._inside += cost
             return
-        if self._waiting + cost > self._max_waiting:
+        # As many places again are kept for urgent calls, so that a batch job cannot shut them out.
+        limit = self._max_waiting * (2 if priority is Priority.URGENT else 1)
+        if self._waiting + cost > limit:
             raise Overloaded(
-                f"{self._inside} requests under way and {self._waiting} waiting; at most {self._max_waiting} may wait",
+                f"{self._inside} requests under way and {self._waiting} waiting; at most {limit} may wait",
                 self._retry_after_ms(),
             )
         turn = asyncio.get_running_loop().create_future()

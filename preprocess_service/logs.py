@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
+LONGEST_CALL_ID: Final = 128
 _call_id: Final[ContextVar[str]] = ContextVar("call_id", default="")
 # What every LogRecord has; the rest came through `extra`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -35,8 +36,9 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def call_id_in_logs(call_id: str) -> Iterator[None]:
-    """Log lines of this task carry that id meanwhile; one that could not be printed is left out."""
-    token = _call_id.set(call_id if call_id.isascii() and call_id.isprintable() else "")
+    """Log lines of this task carry that id meanwhile; one that breaks the rules is left out."""
+    fits = len(call_id) <= LONGEST_CALL_ID and call_id.isascii() and call_id.isprintable()
+    token = _call_id.set(call_id if fits else "")
     try:
         yield
     finally:

@@ -11,8 +11,9 @@ import numpy as np
 
 from preprocess_service.admission import Priority
 from preprocess_service.catalogue import ServedModel
+from preprocess_service.deadline import Deadline
 from preprocess_service.features import inputs, mel, text
-from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, resample
+from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, duration_s, resample
 from preprocess_service.features.inputs import Row
 from preprocess_service.verdict import Times, VerdictWarning
 
@@ -20,6 +21,7 @@ CLIPPED_LEVEL: Final = 0.98
 CLIPPED_SHARE: Final = 0.01
 SILENT_LEVEL: Final = 1e-3  # -60 dB of full scale
 SHORT_S: Final = 1.0
+LONG_WINDOWS: Final = 3  # thresholds are fitted on recordings of one or two windows
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,17 @@ class Prepared:
     audio_s: float
 
 
-def prepare(question: Question, served: ServedModel, max_s: float) -> tuple[Prepared, Times]:
-    """Bytes to samples, text to token ids, and the rows that pair them."""
+def cost(question: Question, max_s: float) -> int:
+    """What a question weighs at the door, in short questions: a minute of audio or 500 signs of text weigh as one.
+
+    Audio of unknown length weighs as the longest that is taken. Raises InvalidAudio where the header is none.
+    """
+    audio_s = min(duration_s(question.audio, question.audio_format), max_s)
+    return 1 + int(audio_s / 60) + len(question.transcript) // 500
+
+
+def prepare(question: Question, served: ServedModel, max_s: float, deadline: Deadline) -> tuple[Prepared, Times]:
+    """Bytes to samples, text to token ids, and the rows that pair them; raises DeadlinePassed between the steps."""
     started = time.perf_counter()
     telephone = decode(question.audio, question.audio_format, max_s)
     samples = resample(telephone, TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
@@ -54,7 +65,7 @@ def prepare(question: Question, served: ServedModel, max_s: float) -> tuple[Prep
     settings = served.contract.text
     ids: list[int] = []
     if settings is not None and question.transcript:
-        words = text.morphemes(question.transcript, settings.stop_words)
+        words = text.morphemes(question.transcript, settings.stop_words, deadline.remaining_s)
         ids = text.word_ids(words, settings.ids_by_word)
     read = time.perf_counter()
     prepared = Prepared(
@@ -76,6 +87,7 @@ def _warnings(question: Question, telephone: Samples, ids: Sequence[int], served
         VerdictWarning.TOO_SHORT: len(telephone) < SHORT_S * TELEPHONE_RATE_HZ,
         VerdictWarning.NO_TRANSCRIPT: served.spec.tokens is not None and not ids,
         VerdictWarning.TRANSCRIPT_UNUSED: served.spec.tokens is None and bool(question.transcript),
+        VerdictWarning.LONG_RECORDING: len(telephone) > LONG_WINDOWS * served.spec.window_s * TELEPHONE_RATE_HZ,
         VerdictWarning.UNTRAINED_BASE: served.contract.pretrained_base is False,
     }
     return [warning for warning, holds in found.items() if holds]

@@ -17,13 +17,15 @@ from grpc_reflection.v1alpha import reflection
 from preprocess_service.catalogue import Catalogue
 from preprocess_service.proto.wigeup.v1 import triage_pb2_grpc
 from preprocess_service.readiness import SERVICE, Readiness
-from preprocess_service.servicer import MAX_ANSWER_BYTES, TriageServicer
+from preprocess_service.servicer import MAX_TENSOR_BYTES, TriageServicer
 from preprocess_service.settings import Settings
 from preprocess_service.triage import Triage
 from preprocess_service.triton import TritonClient
 
 logger = logging.getLogger(__name__)
 
+LAST_ANSWERS_S: Final = 0.2  # for the last answers to leave the machine
+SPARE_RPCS: Final = 64
 MESSAGE_OVERHEAD_BYTES: Final = 16 * 2**20  # over the largest audio, so that a larger one is refused with a reason
 
 
@@ -42,7 +44,8 @@ async def serve(settings: Settings) -> None:
     health_servicer = health_aio.HealthServicer()
     readiness = Readiness(catalogue, health_servicer, settings.canary_interval_s)
     server = _server(settings)
-    triage_pb2_grpc.add_TriageServicer_to_server(TriageServicer(settings, catalogue, triage), server)
+    servicer = TriageServicer(settings, catalogue, triage)
+    triage_pb2_grpc.add_TriageServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = _listen(server, settings)
@@ -62,21 +65,33 @@ async def serve(settings: Settings) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await watch
     await health_servicer.enter_graceful_shutdown()
-    await server.stop(settings.shutdown_grace_s)
+    await _stop(server, servicer, settings.shutdown_grace_s)
     await triton.close()
     triage.close()
     logger.info("stopped")
 
 
+async def _stop(server: grpc.aio.Server, servicer: TriageServicer, grace_s: float) -> None:
+    """Takes no new calls and ends when those under way are answered, whoever still watches the health service."""
+    stopping = asyncio.create_task(server.stop(grace_s))
+    idle = asyncio.create_task(servicer.idle.wait())
+    await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
+    idle.cancel()
+    await server.stop(LAST_ANSWERS_S)
+    await stopping
+
+
 def _server(settings: Settings) -> grpc.aio.Server:
     return grpc.aio.server(
+        # Beyond what may be inside and wait, urgent calls included; the rest is health checks.
+        maximum_concurrent_rpcs=settings.max_in_flight + 2 * settings.max_waiting + SPARE_RPCS,
         options=(
             ("grpc.max_receive_message_length", settings.max_audio_bytes + MESSAGE_OVERHEAD_BYTES),
-            ("grpc.max_send_message_length", MAX_ANSWER_BYTES + MESSAGE_OVERHEAD_BYTES),
+            ("grpc.max_send_message_length", MAX_TENSOR_BYTES + MESSAGE_OVERHEAD_BYTES),
             ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake, and must be told so
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
-        )
+        ),
     )
 
 

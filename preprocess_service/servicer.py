@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import grpc
@@ -15,7 +16,7 @@ import grpc.aio
 from preprocess_service import translation
 from preprocess_service.catalogue import Catalogue
 from preprocess_service.deadline import Deadline
-from preprocess_service.errors import Overloaded, TooLarge, TriageError
+from preprocess_service.errors import Overloaded, TriageError
 from preprocess_service.logs import call_id_in_logs
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
 from preprocess_service.proto.wigeup.v1 import triage_pb2_grpc
@@ -25,7 +26,7 @@ from preprocess_service.triage import Triage
 logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_ANSWER_BYTES: Final = 64 * 2**20
+MAX_TENSOR_BYTES: Final = 32 * 2**20  # one Preprocess answer: about 200 rows
 
 
 class TriageServicer(triage_pb2_grpc.TriageServicer):
@@ -33,9 +34,12 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
 
     def __init__(self, settings: Settings, catalogue: Catalogue, triage: Triage) -> None:
         self._settings, self._catalogue, self._triage = settings, catalogue, triage
+        self._under_way = 0  # calls that have no answer yet
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.Verdict:
-        async with _answering("Classify", request.call_id, context):
+        async with self._answering("Classify", request.call_id, context):
             call_id = translation.checked_call_id(request.call_id)
             verdict = await self._triage.classify(translation.classify_question(request), self._deadline(context))
             logger.info(
@@ -53,12 +57,10 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
             return translation.verdict_message(verdict, call_id)
 
     async def Preprocess(self, request: pb.PreprocessRequest, context: Context) -> pb.PreprocessResponse:
-        async with _answering("Preprocess", "", context):
+        async with self._answering("Preprocess", "", context):
             question = translation.preprocess_question(request)
-            response = translation.preprocess_message(*await self._triage.preprocess(question, self._deadline(context)))
-            if response.ByteSize() > MAX_ANSWER_BYTES:
-                raise TooLarge(f"{response.ByteSize()} bytes of tensors; at most {MAX_ANSWER_BYTES} are answered")
-            return response
+            render = translation.preprocess_message
+            return await self._triage.preprocess(question, self._deadline(context), render, MAX_TENSOR_BYTES)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         default = self._catalogue.default
@@ -72,21 +74,31 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
         remaining_s = context.time_remaining()
         return Deadline(self._settings.deadline_s if remaining_s is None else remaining_s)
 
+    @asynccontextmanager
+    async def _answering(self, method: str, call_id: str, context: Context) -> AsyncIterator[None]:
+        """Logs under the call's id and ends the RPC with the status of a TriageError."""
+        with self._counted(), call_id_in_logs(call_id):
+            try:
+                yield
+            except TriageError as error:
+                status = grpc.StatusCode[error.grpc_status]
+                # The messages of a caller's own mistakes can quote samples, and audio is never logged.
+                reason = str(error) if status is not grpc.StatusCode.INVALID_ARGUMENT else type(error).__name__
+                logger.warning("refused", extra={"method": method, "status": status.name, "reason": reason})
+                if isinstance(error, Overloaded):
+                    context.set_trailing_metadata((("retry-after-ms", str(error.retry_after_ms)),))
+                await context.abort(status, str(error))
+            except Exception:
+                logger.exception("failed", extra={"method": method})
+                await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says why")
 
-@asynccontextmanager
-async def _answering(method: str, call_id: str, context: Context) -> AsyncIterator[None]:
-    """Logs under the call's id and ends the RPC with the status of a TriageError."""
-    with call_id_in_logs(call_id):
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self.idle.clear()
         try:
             yield
-        except TriageError as error:
-            status = grpc.StatusCode[error.grpc_status]
-            # The messages of a caller's own mistakes can quote samples, and audio is never logged.
-            reason = str(error) if status is not grpc.StatusCode.INVALID_ARGUMENT else type(error).__name__
-            logger.warning("refused", extra={"method": method, "status": status.name, "reason": reason})
-            if isinstance(error, Overloaded):
-                context.set_trailing_metadata((("retry-after-ms", str(error.retry_after_ms)),))
-            await context.abort(status, str(error))
-        except Exception:
-            logger.exception("failed", extra={"method": method})
-            await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says why")
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self.idle.set()

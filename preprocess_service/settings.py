@@ -35,8 +35,10 @@ class Settings(BaseSettings):
     deadline_s: float = Field(60.0, gt=0, description="time for requests that set no deadline")
 
     feature_threads: int = Field(os.cpu_count() or 1, ge=1, description="threads that compute features")
-    max_in_flight: int = Field(32, ge=1, description="requests worked on at once; a large one counts once a megabyte")
-    max_waiting: int = Field(128, ge=0, description="requests that may wait for that, counted alike")
+    max_in_flight: int = Field(32, ge=1, description="requests worked on at once; a long one counts once a minute")
+    max_waiting: int = Field(
+        128, ge=0, description="requests that may wait for that, counted alike; urgent: as many again"
+    )
 
     canary_interval_s: float = Field(2.0, gt=0, description="time between two readiness checks")
     shutdown_grace_s: float = Field(10.0, ge=0, description="time for requests under way to end after SIGTERM")

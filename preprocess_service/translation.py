@@ -9,13 +9,12 @@ from preprocess_service.catalogue import ServedModel
 from preprocess_service.errors import InvalidAudio, InvalidRequest
 from preprocess_service.features import mel
 from preprocess_service.features.audio import AudioFormat, Channel, Encoding
+from preprocess_service.logs import LONGEST_CALL_ID
 from preprocess_service.model_spec import TensorSpec
 from preprocess_service.preparation import Prepared, Question
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
 from preprocess_service.triton import Arrays, input_tensors
 from preprocess_service.verdict import Verdict, VerdictWarning
-
-LONGEST_CALL_ID: Final = 128
 
 _ENCODINGS: Final = {
     pb.AUDIO_ENCODING_UNSPECIFIED: Encoding.FILE,

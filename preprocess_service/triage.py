@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Final, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess_service import preparation
 from preprocess_service.admission import Admission, Priority
 from preprocess_service.catalogue import Catalogue, ServedModel
 from preprocess_service.deadline import Deadline
@@ -21,12 +23,11 @@ from preprocess_service.features.inputs import Row
 from preprocess_service.preparation import Prepared, Question, prepare
 from preprocess_service.settings import Settings
 from preprocess_service.triton import Arrays, TritonClient
-from preprocess_service.verdict import Times, Verdict, timeline
+from preprocess_service.verdict import Times, Verdict, calibrated, timeline
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BYTES_PER_COST: Final = 2**20  # a request of that size weighs as much as one more
 WARM_UP_SENTENCES: Final = 200
 BATCHES_AHEAD: Final = 2  # of one long recording, so that it cannot take all of Triton's queue
 
@@ -58,9 +59,10 @@ class Triage:
         """
         started = time.perf_counter()
         served = self._check(question)
-        async with self._admission.admit(_cost(question), question.priority, deadline):
+        cost = await self._in_thread(preparation.cost, question, self._settings.max_audio_s)
+        async with self._admission.admit(cost, question.priority, deadline):
             admitted = time.perf_counter()
-            prepared, times = await self._prepare(question, served)
+            prepared, times = await self._prepare(question, served, deadline)
             scores, audio_ms, inference_ms = await self._score(prepared, question.priority, deadline)
         times = replace(
             times,
@@ -80,13 +82,25 @@ class Triage:
             warnings=prepared.warnings,
         )
 
-    async def preprocess(self, question: Question, deadline: Deadline) -> tuple[Prepared, Arrays]:
-        """The tensors of all rows, as `classify` would send them; raises what it raises before it asks Triton."""
+    async def preprocess(
+        self, question: Question, deadline: Deadline, render: Callable[[Prepared, Arrays], T], max_bytes: int
+    ) -> T:
+        """What `render` makes, in a thread, of the tensors of all rows, as `classify` would send them.
+
+        Raises what `classify` raises before it asks Triton, and TooLarge for tensors of more than `max_bytes`.
+        """
         served = self._check(question)
-        async with self._admission.admit(_cost(question), question.priority, deadline):
-            prepared, _ = await self._prepare(question, served)
-            arrays = await self._in_thread(inputs.batch, served.spec, prepared.samples, prepared.ids, prepared.rows)
-        return prepared, arrays
+        cost = await self._in_thread(preparation.cost, question, self._settings.max_audio_s)
+        async with self._admission.admit(cost, question.priority, deadline):
+            prepared, _ = await self._prepare(question, served, deadline)
+            size = len(prepared.rows) * sum(4 * math.prod(tensor.shape) for tensor in served.spec.inputs)
+            if size > max_bytes:
+                raise TooLarge(f"{size} bytes of tensors; at most {max_bytes} are answered")
+
+            def compute() -> T:
+                return render(prepared, inputs.batch(served.spec, prepared.samples, prepared.ids, prepared.rows))
+
+            return await self._in_thread(compute)
 
     def _check(self, question: Question) -> ServedModel:
         limits = self._settings
@@ -98,8 +112,8 @@ class Triage:
             )
         return self._catalogue.model(question.model)
 
-    async def _prepare(self, question: Question, served: ServedModel) -> tuple[Prepared, Times]:
-        return await self._in_thread(prepare, question, served, self._settings.max_audio_s)
+    async def _prepare(self, question: Question, served: ServedModel, deadline: Deadline) -> tuple[Prepared, Times]:
+        return await self._in_thread(prepare, question, served, self._settings.max_audio_s, deadline)
 
     async def _score(
         self, prepared: Prepared, priority: Priority, deadline: Deadline
@@ -124,13 +138,17 @@ class Triage:
         except ExceptionGroup as failures:  # one cause is enough for the caller
             raise failures.exceptions[0] from None
         answers, audio_ms, inference_ms = zip(*(task.result() for task in tasks), strict=True)
-        point = served.contract.decision.point(has_transcript=bool(prepared.ids))
-        return point.calibrate(np.concatenate(answers)), sum(audio_ms), sum(inference_ms)
+        return calibrated(prepared.rows, np.concatenate(answers), served.contract), sum(audio_ms), sum(inference_ms)
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a function in a thread; whoever is cancelled waits for its end, since a thread cannot be stopped and
+        its place at the door is free only then."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
-
-
-def _cost(question: Question) -> int:
-    return 1 + len(question.audio) // BYTES_PER_COST
+        work = loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # nobody is left to hear it
+            raise

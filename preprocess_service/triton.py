@@ -22,6 +22,7 @@ Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int32]]
 
 RETRY_AFTER_MS: Final = 250
 RECONNECT_PAUSE_S: Final = 1.0
+PATIENCE_S: Final = 1.0  # an answer that takes longer than this is Triton's failing, less is the caller's haste
 ANSWER_MARGIN_S: Final = 0.05  # kept back of the caller's deadline, to tell the caller why there is no answer
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
@@ -30,6 +31,7 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.enable_http_proxy", 0),  # Triton is a neighbour, whatever proxy the machine has for the world
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the old one's dead connections
     ("grpc.keepalive_time_ms", 300_000),  # more often, and Triton hangs up
 )
@@ -67,7 +69,7 @@ class TritonClient:
         that was restarted has another. Calls under way on the old channel may end."""
         if time.monotonic() - self._connected_at < RECONNECT_PAUSE_S:
             return
-        task = asyncio.create_task(self._channel.close(self._timeout_s))
+        task = asyncio.create_task(self._channel.close(self._timeout_s + 1))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         self._connect()
@@ -112,10 +114,7 @@ class TritonClient:
         try:
             return await getattr(self._stub, method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            translated = self._translated(error, timeout_s)
-            if isinstance(translated, TritonUnavailable):
-                self._reconnect()
-            raise translated from error
+            raise self._translated(error, timeout_s) from error
 
     def _translated(self, error: grpc.aio.AioRpcError, timeout_s: float) -> Exception:
         details = (error.details() or "").strip()
@@ -125,5 +124,10 @@ class TritonClient:
         if "timeout expired" in details.lower():
             return DeadlinePassed("the request's deadline passed in Triton's queue")
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            if timeout_s < PATIENCE_S:
+                return DeadlinePassed("the request's deadline passed before Triton answered")
+            self._reconnect()
             return TritonUnavailable(f"Triton at {self._address} did not answer within {timeout_s:.2f} s")
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            self._reconnect()
         return TritonUnavailable(f"Triton at {self._address} refuses: {error.code().name}: {details}")

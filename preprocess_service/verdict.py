@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess_service.contract import Contract
 from preprocess_service.features import mel
 from preprocess_service.features.inputs import Row
 
@@ -22,6 +23,7 @@ class VerdictWarning(Enum):
     NO_TRANSCRIPT = "no transcript"
     TRANSCRIPT_UNUSED = "transcript unused"
     UNTRAINED_BASE = "untrained base"
+    LONG_RECORDING = "long recording"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ class Verdict:
     @property
     def emergency(self) -> bool:
         return self.probability >= self.threshold
+
+
+def calibrated(rows: Sequence[Row], answers: NDArray[np.float32], contract: Contract) -> NDArray[np.float32]:
+    """Network answers (rows,) as calibrated probabilities; a row before the first word counts as heard without text."""
+    has_text = np.array([row.ids_end > 0 for row in rows])
+    decision = contract.decision
+    return np.where(
+        has_text, decision.with_transcript.calibrate(answers), decision.without_transcript.calibrate(answers)
+    )
 
 
 def timeline(rows: Sequence[Row], scores: NDArray[np.float32]) -> tuple[WindowScore, ...]:

@@ -24,6 +24,7 @@ HOST = "127.0.0.1"
 LOG_TAIL_LINES = 40
 
 _numbers = itertools.count()
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this loopback
 
 
 class TritonFailed(RuntimeError):
@@ -145,7 +146,7 @@ class TritonProcess:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self.http_port}/v2/health/ready", timeout=5) as answer:
+            with _direct.open(f"http://{HOST}:{self.http_port}/v2/health/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

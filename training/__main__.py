@@ -9,7 +9,7 @@ from pathlib import Path
 
 from preprocess_service.errors import InvalidAudio
 from training import triton_config
-from training.manifest import ManifestError
+from training.manifest import ManifestError, SplitError
 from training.synthetic import corpus as synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         return int(arguments.run(arguments))
-    except (ManifestError, FileNotFoundError, InvalidAudio) as error:
+    except (ManifestError, SplitError, FileNotFoundError, InvalidAudio) as error:
         print(f"python -m training: {error}", file=sys.stderr)
         return 1
 
@@ -39,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=1)
     command.add_argument("--epochs", type=int, help="at most; default: the published number")
     command.add_argument("--vgg16-weights", type=Path, metavar="FILE", help="VGG-16 weights without the top, .h5")
-    command.add_argument("--version", type=int, default=1, help="the version folder to write")
-    command.add_argument("--if-missing", action="store_true", help="leave models alone that are there for this corpus")
+    command.add_argument("--version", type=int, help="the version folder to write; default: the next free one")
+    command.add_argument("--if-missing", action="store_true", help="replace nothing but an outdated demo model")
     command.set_defaults(run=_train)
 
     command = commands.add_parser("evaluate", help="measure the exported models on the test split")

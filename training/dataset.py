@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from preprocess_service.errors import InvalidAudio
 from preprocess_service.features import inputs, mel, text
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, resample
 from preprocess_service.model_spec import ModelSpec
-from training.manifest import Clip, Split, read_manifest
+from training.manifest import LABELS, SPLITS, Clip, ManifestError, Split, check_splits, read_manifest
 
 MANIFEST_NAME: Final = "manifest.csv"
 LONGEST_CLIP_S: Final = 1800.0
@@ -57,8 +58,15 @@ class Corpus:
 
 
 def read_corpus(folder: Path) -> Corpus:
-    """Reads `folder`/manifest.csv; raises ManifestError where it breaks a rule."""
-    return Corpus(folder, tuple(read_manifest(folder / MANIFEST_NAME)))
+    """Reads `folder`/manifest.csv; raises ManifestError where it breaks a rule or a split lacks a class, SplitError
+    where two splits share what they must not."""
+    clips = tuple(read_manifest(folder / MANIFEST_NAME))
+    check_splits(clips)
+    there = {(clip.split, clip.label) for clip in clips}
+    for split, label in product(SPLITS, LABELS):
+        if (split, label) not in there:
+            raise ManifestError(f"{folder / MANIFEST_NAME}: no {label} clip in {split}; every split needs both classes")
+    return Corpus(folder, clips)
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ def cached_audio(corpus: Corpus, spec: ModelSpec, cache: Path, workers: int) -> 
     Features are computed over processes and appear under their name only when complete.
     """
     settings = feature_settings(spec).model_dump_json()
-    key = hashlib.sha256((corpus.fingerprint + settings + _feature_code()).encode()).hexdigest()
+    key = hashlib.sha256((f"{corpus.fingerprint}{settings}{spec.hop_s}{_feature_code()}").encode()).hexdigest()
     folder = cache / f"{spec.audio.name}-{key[:16]}"
     if folder.exists():
         return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,9 +16,9 @@ from rich.table import Table
 
 from preprocess_service.contract import MODEL_FILE, Contract, newest_version, read_contract
 from preprocess_service.model_spec import ModelSpec
-from training.codings import coding_differences
 from training.dataset import Corpus, load_rows
 from training.decision import Figures, figures
+from training.recordings import CLIPS_PER_CALL, LongCalls, Scorer, coding_differences, long_calls
 from training.scoring import clip_scores, session
 
 # name: with audio, with text
@@ -39,11 +39,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All results of one model, and how far other codings of the same recordings move its probability."""
+    """All results of one model, how far other codings of the same recordings move its probability, and what it says
+    of calls of a minute."""
 
     contract: Contract
     results: list[Result]
-    coding_differences: dict[str, NDArray[np.float32]]
+    coding_differences: dict[str, NDArray[np.float64]]
+    long_calls: LongCalls
 
 
 def newest_folder(repository: Path, spec: ModelSpec) -> Path:
@@ -69,8 +71,14 @@ def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, wor
         scores = clip_scores(runtime, spec, rows, clips, with_audio=with_audio, with_text=with_text)
         measured = figures(point.calibrate(scores), rows.is_emergency[clips], point.threshold)
         results.append(Result(spec.name, contract.version, given, measured))
-    differences = coding_differences(runtime, spec, contract, corpus, clips[:CODED_CLIPS])
-    return Evaluation(contract, results, differences)
+    scorer = Scorer(runtime, spec, contract)
+    is_emergency = rows.is_emergency[clips]
+    return Evaluation(
+        contract,
+        results,
+        coding_differences(scorer, corpus, clips[:CODED_CLIPS]),
+        long_calls(scorer, corpus, clips[~is_emergency], clips[is_emergency]),
+    )
 
 
 def show(evaluations: list[Evaluation], corpus: Corpus, console: Console) -> None:
@@ -85,6 +93,13 @@ def show(evaluations: list[Evaluation], corpus: Corpus, console: Console) -> Non
         table.add_row(f"{result.model}/{result.version}", result.given, *(f"{cell:.3f}" for cell in cells))
     console.print(table)
     console.print(_coding_table(evaluations))
+    for each in evaluations:
+        long = each.long_calls
+        console.print(
+            f"{each.contract.model}, {long.calls} calls of {CLIPS_PER_CALL} normal clips ({long.mean_s:.0f} s): "
+            f"{long.normal_flagged:.0%} judged an emergency; with one emergency clip among them "
+            f"{long.emergency_flagged:.0%}."
+        )
     for contract in (each.contract for each in evaluations):
         if contract.pretrained_base is False:
             console.print(f"{contract.model}: its convolutions are untrained (no ImageNet weights at hand).")
@@ -116,6 +131,7 @@ def write_json(evaluations: list[Evaluation], path: Path) -> None:
                 coding: float(np.abs(differences).max())
                 for coding, differences in evaluation.coding_differences.items()
             },
+            "long_calls": asdict(evaluation.long_calls),
         }
         for evaluation in evaluations
         for each in evaluation.results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -100,15 +101,16 @@ def export(trained: Trained, corpus: Corpus, rows: Rows, repository: Path, versi
     check_graph(model, spec)
     difference = check_numbers(model, trained, rows)
     folder = repository / spec.name / str(version)
-    partial = repository / spec.name / f".{version}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = repository / spec.name / f".{version}.{os.getpid()}.partial"
     partial.mkdir(parents=True)
     onnx.save(model, partial / MODEL_FILE)
     contract = _contract(trained, corpus, rows, partial, version, difference)
     (partial / FILE_NAME).write_text(contract.model_dump_json(indent=1), encoding="utf-8")
+    replaced = partial.with_suffix(".replaced")
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
-    partial.replace(folder)
+        folder.rename(replaced)
+    partial.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
     return contract
 
 

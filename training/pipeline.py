@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
-from preprocess_service.contract import ContractMismatch, read_contract
+from preprocess_service.contract import MODEL_FILE, ContractMismatch, newest_version, read_contract
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
 from training.dataset import Corpus, load_rows, read_corpus
+from training.synthetic.plan import SOURCE as SYNTHETIC
 
 # Tables stay readable in a log file, too.
 console = Console(width=None if sys.stdout.isatty() else 110)
@@ -27,14 +29,18 @@ def train_and_export(arguments: argparse.Namespace) -> int:
         return 2
     corpus = read_corpus(arguments.data)
     for spec in specs:
-        if arguments.if_missing and _is_there(spec, corpus, arguments):
-            console.print(f"{spec.name}/{arguments.version}: there already, trained on this corpus")
-        elif not _train_one(spec, corpus, arguments):
+        newest = newest_version(arguments.repository, spec)
+        if arguments.if_missing and newest and _is_kept(spec, newest, corpus, arguments.repository):
+            console.print(f"{spec.name}/{newest}: there already")
+            continue
+        # What was asked for goes beside what is there; only an outdated demo model is replaced.
+        version = arguments.version or (newest or 1 if arguments.if_missing else (newest or 0) + 1)
+        if not _train_one(spec, corpus, version, arguments):
             return 1
     return 0
 
 
-def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -> bool:
+def _train_one(spec: ModelSpec, corpus: Corpus, version: int, arguments: argparse.Namespace) -> bool:
     with quiet_tensorflow():
         from training.export import ExportRefused, export
         from training.train import TRAINERS, Options
@@ -47,13 +53,13 @@ def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -
     trained = TRAINERS[spec.name](options)
     rows = load_rows(corpus, spec, trained.text_settings, arguments.cache, arguments.workers)
     try:
-        contract = export(trained, corpus, rows, arguments.repository, arguments.version)
+        contract = export(trained, corpus, rows, arguments.repository, version)
     except ExportRefused as error:
         console.print(f"[red]refused:[/] {error}")
         return False
     accuracy, difference = contract.figures["test_accuracy"], contract.figures["onnx_keras_difference"]
     console.print(
-        f"{spec.name}/{arguments.version}: test accuracy {accuracy:.3f}, ONNX Runtime and Keras differ by at most "
+        f"{spec.name}/{version}: test accuracy {accuracy:.3f}, ONNX Runtime and Keras differ by at most "
         f"{difference:.1g}, {time.monotonic() - started:.0f} s"
     )
     return True
@@ -82,12 +88,16 @@ def _specs(names: list[str]) -> list[ModelSpec]:
         return []
 
 
-def _is_there(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -> bool:
+def _is_kept(spec: ModelSpec, version: int, corpus: Corpus, repository: Path) -> bool:
+    """Whether the version can be served and is not a demo model of another synthetic corpus: what was trained on
+    somebody's own data is never replaced unasked."""
+    folder = repository / spec.name / str(version)
     try:
-        contract = read_contract(arguments.repository / spec.name / str(arguments.version), spec)
+        data = read_contract(folder, spec).training_data
     except ContractMismatch:
         return False
-    return contract.training_data.fingerprint == corpus.fingerprint
+    own_data = data.corpus != SYNTHETIC
+    return (folder / MODEL_FILE).exists() and (own_data or data.fingerprint == corpus.fingerprint)
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -156,34 +155,11 @@ def bottleneck(base: models.Model, pictures: NDArray[np.float32], path: Path) ->
             base.predict_on_batch(pictures[start : start + BOTTLENECK_BATCH])
             for start in track(starts, "VGG-16 convolutions", console=console)
         ]
-        partial = path.with_suffix(".partial.npy")
+        partial = path.with_suffix(f".{os.getpid()}.partial.npy")
         np.save(partial, np.concatenate(done))
         partial.rename(path)
     loaded: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return loaded
-
-
-def save(trained: Trained, folder: Path) -> None:
-    """Writes the network and its settings, whole or not at all."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    trained.network.save(partial / "model.keras")
-    settings = {
-        "text": trained.text_settings and trained.text_settings.model_dump(mode="json"),
-        "pretrained_base": trained.pretrained_base,
-    }
-    (partial / "settings.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-
-
-def load(spec: ModelSpec, folder: Path) -> Trained:
-    """Reads what `save` wrote; raises FileNotFoundError where the model was not trained yet."""
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    text_settings = TextSettings.model_validate(settings["text"]) if settings["text"] else None
-    network = keras.models.load_model(folder / "model.keras")
-    return Trained(spec, network, text_settings, settings["pretrained_base"])
 
 
 def _validation(rows: Rows) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,6 +20,7 @@ WARNING_WORDS = {
     "too_short": "There is less than one second of audio.",
     "no_transcript": "The model reads text, but there was no transcript that it could read.",
     "transcript_unused": "The model reads no text: the transcript was not used.",
+    "long_recording": "The strongest of many windows decides: a false alarm is likelier. Look at the timeline.",
     "untrained_base": "The model was trained without pretrained weights: expect far less of it than of its design.",
 }
 

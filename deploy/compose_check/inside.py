@@ -43,7 +43,8 @@ def has_default_route() -> bool:
 
 def metrics() -> str:
     try:
-        with urllib.request.urlopen(METRICS, timeout=5) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(METRICS, timeout=5) as answer:
             return str(answer.read().decode())
     except OSError as error:
         return f"error: {error}"

@@ -7,7 +7,7 @@ different from the same call through a telephone line.
 from __future__ import annotations
 
 import io
-import struct
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +19,7 @@ import soxr
 from numpy.typing import NDArray
 
 from preprocess_service.errors import InvalidAudio
-from preprocess_service.features import g711, mpeg
+from preprocess_service.features import containers, g711, mpeg
 
 Samples = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ PCM16_FULL_SCALE: Final = 32768
 LARGEST_SAMPLE: Final = 16.0  # float files may overshoot full scale (1.0) by 24 dB; beyond that they are not audio
 SHORTEST_S: Final = 0.1
 BLOCK_S: Final = 10  # long files are decoded piece by piece, so that a compressed file cannot fill the memory
-UNKNOWN_LENGTH: Final = 0xFFFFFFFF  # what recorders that write to a pipe put into a WAV header
+LARGEST_LOSS_S: Final = 0.2  # what a decode may fall short of the MP3 frames: codecs start up, last frames are cut
 
 
 class Encoding(Enum):
@@ -75,6 +75,30 @@ def decode(audio: bytes, audio_format: AudioFormat, max_s: float) -> Samples:
     return samples
 
 
+def duration_s(audio: bytes, audio_format: AudioFormat) -> float:
+    """How long a recording lasts by its headers or, for MP3, its frames, before anything is decoded; in seconds.
+
+    Infinite where a FLAC file does not say (its encoder wrote to a pipe). Raises InvalidAudio as `decode` does for
+    bytes whose container or layout is malformed; the samples are not looked at.
+    """
+    if not audio:
+        raise InvalidAudio(f"0 bytes of audio; at least {SHORTEST_S} s are needed")
+    if audio_format.encoding is not Encoding.FILE:
+        return _headerless_frames(audio, audio_format) / audio_format.sample_rate_hz
+    _check_file_kind(audio)
+    try:
+        with soundfile.SoundFile(io.BytesIO(audio)) as file:
+            _check_stated(audio_format, file.samplerate, file.channels)
+            _check_layout(file.samplerate, file.channels, audio_format.channel)
+            if file.format == "MP3":
+                return mpeg.walk(audio, math.inf).duration_s
+            if file.format == "FLAC" and not containers.flac_of_unknown_length(audio)[1]:
+                return math.inf
+            return float(file.frames / file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise InvalidAudio(f"the file cannot be decoded: {error.error_string.strip()}") from error
+
+
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
     """Resamples (n,) to (round(n * to / from),) with soxr's HQ filter, as librosa does."""
     if from_hz == to_hz:
@@ -82,7 +106,7 @@ def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
     return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), dtype=np.float32)
 
 
-def _decode_headerless(audio: bytes, audio_format: AudioFormat, max_s: float) -> Samples:
+def _headerless_frames(audio: bytes, audio_format: AudioFormat) -> int:
     encoding, rate_hz, channels = audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels or 1
     if encoding is not Encoding.PCM16 and rate_hz != TELEPHONE_RATE_HZ:
         raise InvalidAudio(f"{rate_hz} Hz {encoding.value}; {encoding.value} is {TELEPHONE_RATE_HZ} Hz")
@@ -92,7 +116,12 @@ def _decode_headerless(audio: bytes, audio_format: AudioFormat, max_s: float) ->
         raise InvalidAudio(
             f"{len(audio)} bytes of {encoding.value}; the length must be a multiple of {frame_bytes} bytes a frame"
         )
-    _check_duration(len(audio) // frame_bytes, rate_hz, max_s)
+    return len(audio) // frame_bytes
+
+
+def _decode_headerless(audio: bytes, audio_format: AudioFormat, max_s: float) -> Samples:
+    encoding, rate_hz, channels = audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels or 1
+    _check_duration(_headerless_frames(audio, audio_format), rate_hz, max_s)
     if encoding is Encoding.PCM16:
         pcm = np.frombuffer(audio, dtype="<i2")
     else:
@@ -104,26 +133,47 @@ def _decode_headerless(audio: bytes, audio_format: AudioFormat, max_s: float) ->
 
 def _decode_file(audio: bytes, audio_format: AudioFormat, max_s: float) -> Samples:
     _check_file_kind(audio)
+    source, least_frames, most_frames = _decodable(audio, max_s)
     try:
-        with soundfile.SoundFile(io.BytesIO(audio)) as file:
+        with _ForwardFile(io.BytesIO(source)) as file:
             rate_hz, channels = file.samplerate, file.channels
             _check_stated(audio_format, rate_hz, channels)
             _check_layout(rate_hz, channels, audio_format.channel)
-            if file.format != "MP3":  # an MP3 header's length is an estimate
-                _check_duration(file.frames, rate_hz, max_s)
+            if file.format not in ("MP3", "FLAC"):
+                least_frames = most_frames = file.frames
+            _check_duration(least_frames, rate_hz, max_s)
             stream = soxr.ResampleStream(rate_hz, TELEPHONE_RATE_HZ, 1, dtype="float32", quality="HQ")
-            promised = file.frames if file.format == "FLAC" else 0
             pieces = [
                 stream.resample_chunk(block, last=last) if rate_hz != TELEPHONE_RATE_HZ else block
-                for block, last in _mono_blocks(file, audio_format.channel, promised, max_s)
+                for block, last in _mono_blocks(file, audio_format.channel, least_frames, most_frames, max_s)
             ]
     except soundfile.LibsndfileError as error:
         raise InvalidAudio(f"the file cannot be decoded: {error.error_string.strip()}") from error
     return np.concatenate(pieces)
 
 
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile is untyped
+    """A file read to its end: soundfile cuts reads at, and seeks by, the header's length where it may seek."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _decodable(audio: bytes, max_s: float) -> tuple[bytes, int, float]:
+    """The file as libsndfile, which stops where a header says, decodes all of it, and the least and most frames due."""
+    if audio[:4] == b"fLaC":
+        source, promised = containers.flac_of_unknown_length(audio)
+        return source, promised, promised or math.inf
+    if audio[:4] in (b"RIFF", b"OggS"):
+        return audio, 0, math.inf
+    frames = mpeg.walk(audio, max_s)
+    _check_duration(frames.total * frames.header.samples, frames.header.rate_hz, max_s)
+    due = frames.total * frames.header.samples - round(LARGEST_LOSS_S * frames.header.rate_hz)
+    return mpeg.with_true_length(audio, frames), max(0, due), math.inf
+
+
 def _mono_blocks(
-    file: soundfile.SoundFile, channel: Channel, promised_frames: int, max_s: float
+    file: soundfile.SoundFile, channel: Channel, least_frames: int, most_frames: float, max_s: float
 ) -> Iterator[tuple[Samples, bool]]:
     """Yields finite mono blocks and whether each is the last; the last may be empty."""
     total = 0
@@ -133,11 +183,20 @@ def _mono_blocks(
         total += len(block)
         _check_duration(total, file.samplerate, max_s)
         last = len(block) < BLOCK_S * file.samplerate
-        if last and total < promised_frames:
-            raise InvalidAudio(f"the header promises {promised_frames} samples and {total} are there: truncated")
+        if total > most_frames:
+            raise InvalidAudio(f"the header promises {most_frames} samples and more are there; they must agree")
+        if last and total < least_frames:
+            raise InvalidAudio(_shortfall(file, least_frames, total))
         yield _to_mono(block, channel), last
         if last:
             return
+
+
+def _shortfall(file: soundfile.SoundFile, least_frames: int, total: int) -> str:
+    if file.format == "MP3":
+        held_s = least_frames / file.samplerate + LARGEST_LOSS_S
+        return f"the MP3 frames hold {held_s:.2f} s and {total / file.samplerate:.2f} s can be decoded: damaged"
+    return f"the header promises {least_frames} samples and {total} are there: truncated"
 
 
 def _to_mono(samples: Samples, channel: Channel) -> Samples:
@@ -182,41 +241,11 @@ def _check_duration(frames: int, rate_hz: int, max_s: float) -> None:
 
 def _check_file_kind(audio: bytes) -> None:
     if audio[:4] == b"RIFF" and audio[8:12] == b"WAVE":
-        _check_wav(audio)
-    elif audio[:4] not in (b"fLaC", b"OggS") and not mpeg.is_mp3(audio):
+        containers.check_wav(audio)
+    elif audio[:4] == b"OggS":
+        containers.check_ogg(audio)
+    elif audio[:4] != b"fLaC" and not mpeg.is_mp3(audio):
         raise InvalidAudio(
             f"the audio begins with bytes {audio[:4].hex(' ')} and is no WAV, FLAC, Ogg or MP3 file; "
             "headerless audio needs its encoding and rate stated"
-        )
-
-
-def _check_wav(audio: bytes) -> None:
-    """Walks the RIFF chunks, since libsndfile silently accepts headers that promise more than there is."""
-    at, has_format = 12, False
-    while at + 8 <= len(audio):
-        name, size = struct.unpack_from("<4sI", audio, at)
-        left = len(audio) - at - 8
-        if name == b"data":
-            if size > left and size != UNKNOWN_LENGTH:
-                raise InvalidAudio(f"the WAV header promises {size} bytes of samples and {left} are there: truncated")
-            if not has_format:
-                raise InvalidAudio("the WAV file has no `fmt ` chunk before its `data` chunk")
-            return
-        if name == b"fmt ":
-            _check_wav_format(audio[at + 8 : at + 8 + size])
-            has_format = True
-        at += 8 + size + size % 2
-    raise InvalidAudio("the WAV file has no `data` chunk: truncated, or no WAV")
-
-
-def _check_wav_format(chunk: bytes) -> None:
-    if len(chunk) < 16:
-        raise InvalidAudio(f"the WAV `fmt ` chunk has {len(chunk)} bytes; at least 16 are needed")
-    tag, channels, rate_hz, _, block_bytes, bits = struct.unpack_from("<HHIIHH", chunk)
-    if not rate_hz:
-        raise InvalidAudio(f"0 Hz in the WAV header; the rate must be {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz")
-    linear = tag in (1, 3, 0xFFFE)  # PCM, float, extensible
-    if linear and block_bytes != channels * ((bits + 7) // 8):
-        raise InvalidAudio(
-            f"the WAV header states {channels} channels of {bits} bits and {block_bytes} bytes a frame; they must agree"
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,24 +25,33 @@ TOKENS: Final = 12
 LINE_CHARS: Final = 200
 WORD_CHARS: Final = 24  # longer than any word that is said in one breath
 JVM_HEAP_MB: Final = 512
+_REPEATED: Final = re.compile(r"(\S)\1{3,}")
 
 
 def normalise(text: str) -> str:
-    """NFC, with control characters as spaces: decomposed Hangul becomes what the tokenizer and vocabulary know."""
+    """NFC, control characters as spaces, no sign more than three times in a row.
+
+    Decomposed Hangul becomes what the tokenizer and the vocabulary know, and "아아아아악" stays a scream that Okt reads
+    in milliseconds.
+    """
     composed = unicodedata.normalize("NFC", text)
-    return "".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in composed)
+    printable = "".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in composed)
+    return _REPEATED.sub(r"\1\1\1", printable)
 
 
-def morphemes(text: str, stop_words: frozenset[str]) -> list[str]:
-    """The stemmed morphemes of a transcript, in order, without stop words.
+def morphemes(text: str, stop_words: frozenset[str], check: Callable[[], object] = lambda: None) -> list[str]:
+    """The stemmed morphemes of a transcript, in order, without stop words; `check` is called before every line, and
+    what it raises ends the work.
 
     The first call of a process starts a Java virtual machine, which takes about two seconds; it must come from the main
     thread, or the process cannot end.
     """
     tokenizer = _okt()
-    return [
-        word for line in _lines(normalise(text)) for word in tokenizer.morphs(line, stem=True) if word not in stop_words
-    ]
+    words: list[str] = []
+    for line in _lines(normalise(text)):
+        check()
+        words += (word for word in tokenizer.morphs(line, stem=True) if word not in stop_words)
+    return words
 
 
 def word_ids(words: Iterable[str], vocabulary: Mapping[str, int]) -> list[int]:

@@ -61,6 +61,28 @@ def test_an_unknown_model_is_not_found(client):
         client.classify(GOOD, model="resnet")
 
 
+@pytest.mark.parametrize("name", ["x" * 20_000, "여기 불이 났어요"])
+def test_a_model_name_that_is_none_is_not_repeated(client, service, name):
+    with pytest.raises(ModelNotFound, match=f"of {len(name)} characters"):
+        client.classify(GOOD, model=name)
+
+    assert name not in service.log_text()
+
+
+def test_calls_given_up_do_not_hold_up_the_next(client):
+    for _ in range(6):
+        with pytest.raises(TriageError) as failure:
+            client.classify(GOOD, transcript="가" * 10_000, deadline_s=0.001)
+        assert failure.value.status is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    assert client.classify(GOOD).audio_s == 2
+
+
+def test_too_many_tensors_are_refused_before_they_are_made(client):
+    with pytest.raises(TriageError, match="bytes of tensors; at most 33554432 are answered"):
+        client.preprocess(bytes(1800 * 8000), format=MULAW, model="vgg16", deadline_s=60)
+
+
 @pytest.mark.parametrize("megabytes", [33, 47])
 def test_too_many_bytes_are_refused(client, megabytes):
     with pytest.raises(TriageError) as refusal:

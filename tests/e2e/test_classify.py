@@ -91,7 +91,8 @@ def test_the_coding_hardly_moves_the_verdict(client, corpus, model, coding):
         )
         reference = client.classify((DATA / clip.path).read_bytes(), transcript=clip.text, model=model)
 
-        assert answer.probability == pytest.approx(reference.probability, abs=G711_TOLERANCE[model])
+        tolerance = G711_TOLERANCE[model] if coding == "alaw" else 1e-5  # the others lose nothing of a mu-law clip
+        assert answer.probability == pytest.approx(reference.probability, abs=tolerance)
 
 
 @pytest.mark.parametrize(("model", "window_s"), [("multimodal", 7), ("vgg16", 5)])
@@ -120,6 +121,12 @@ def test_an_emergency_late_in_a_long_call_is_heard(client, corpus):
 
     assert verdict.emergency
     assert max(verdict.timeline, key=lambda each: each.probability).end_s > len(calm) / 8000
+
+
+def test_a_long_recording_says_that_it_is_long(client):
+    verdict = client.classify(file_bytes(speech_like(22, 8000), 8000, "WAV"))
+
+    assert "long_recording" in verdict.warnings
 
 
 def test_half_an_hour_is_taken(client):

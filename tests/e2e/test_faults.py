@@ -93,6 +93,10 @@ def test_a_model_that_answers_wrongly_is_not_ready(triton, tmp_path):
     ) as service:
         assert wait_until(lambda: "answers the canary of vgg16/1" in service.log_text(), 30)
         assert service.health("wigeup.v1.Triage/vgg16") == "NOT_SERVING"
+        with TriageClient(service.address, deadline_s=10) as client:
+            with pytest.raises(ServiceUnavailable, match="answers the canary of vgg16/1"):
+                client.classify(GOOD, model="vgg16")  # no verdict is better than a wrong one
+            assert client.classify(GOOD, model="multimodal").audio_s == 2
         assert service.is_serving("wigeup.v1.Triage/multimodal")
         assert service.is_serving("wigeup.v1.Triage")
 

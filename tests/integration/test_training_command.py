@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,28 @@ def test_a_second_run_leaves_what_is_there(folder: Path, options: tuple[object, 
 
     assert "there already" in run.stdout
     assert (folder / "models/multimodal/1/model.onnx").stat().st_mtime_ns == before
+
+
+def test_a_model_trained_on_own_data_is_never_replaced_unasked(folder: Path, options: tuple[object, ...]) -> None:
+    path = folder / "models/vgg16/1/contract.json"
+    contract = json.loads(path.read_text(encoding="utf-8"))
+    contract["training_data"].update(corpus="our call centre", fingerprint="another")
+    path.write_text(json.dumps(contract), encoding="utf-8")
+
+    run = training("train", "vgg16", *options, "--if-missing")
+
+    assert "vgg16/1: there already" in run.stdout
+    assert json.loads(path.read_text(encoding="utf-8"))["training_data"]["corpus"] == "our call centre"
+
+
+def test_splits_that_share_a_speaker_are_refused(folder: Path, tmp_path: Path) -> None:
+    clips = read_manifest(folder / "data/manifest.csv")
+    write_manifest(tmp_path / "manifest.csv", [replace(clip, speaker_group="same voice") for clip in clips])
+
+    run = training("train", "vgg16", "--data", tmp_path, "--repository", tmp_path / "models")
+
+    assert run.returncode == 1
+    assert "same voice" in run.stderr
 
 
 def test_evaluates_every_ablation(folder: Path, options: tuple[object, ...], trained: object) -> None:

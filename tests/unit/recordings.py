@@ -48,3 +48,25 @@ def wav_header(*, channels: int = 1, rate_hz: int = 8000, bits: int = 16, data_b
         + b"data"
         + struct.pack("<I", data_bytes)
     )
+
+
+def with_flac_length(flac: bytes, samples: int) -> bytes:
+    """A FLAC file whose STREAMINFO promises what it is told; 0 is what an encoder writes to a pipe."""
+    return flac[:21] + bytes([flac[21] & 0xF0 | samples >> 32]) + struct.pack(">I", samples & 0xFFFFFFFF) + flac[26:]
+
+
+def with_xing_frames(mp3: bytes, frames: int) -> bytes:
+    """A variable-bit-rate MP3 file whose Xing header promises what it is told."""
+    at = mp3.index(b"Xing") + 8
+    return mp3[:at] + struct.pack(">I", frames) + mp3[at + 4 :]
+
+
+def ogg_pages(ogg: bytes) -> list[bytes]:
+    """The pages of an Ogg file, each whole."""
+    at, pages = 0, []
+    while at < len(ogg):
+        body = at + 27 + ogg[at + 26]
+        end = body + sum(ogg[at + 27 : body])
+        pages.append(ogg[at:end])
+        at = end
+    return pages

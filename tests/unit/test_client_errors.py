@@ -24,10 +24,25 @@ from client import (
     TriageClient,
     TriageError,
 )
-from tests.unit.stub_service import HANGING_MODEL, RETRY_AFTER_MS, Service, serving
+from preprocess_service.proto.wigeup.v1 import triage_pb2
+from tests.unit.stub_service import HANGING_MODEL, RETRY_AFTER_MS, Service, StubTriage, serving
 
 AUDIO = b"\xff" * 800
 KINDS = pytest.mark.parametrize("kind", ["sync", "aio"])
+
+
+TOO_LARGE = "1801 s of audio; at most 1800 s are judged"
+
+
+class _Narrow(StubTriage):
+    """Refuses every recording as the service refuses one over its own limits: no word of a wait."""
+
+    def Classify(
+        self,
+        request: triage_pb2.ClassifyRequest,  # noqa: ARG002 - gRPC's signature
+        context: grpc.ServicerContext,
+    ) -> triage_pb2.Verdict:
+        return context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +113,16 @@ def test_overload_says_how_long_to_wait(kind: str, service: Service) -> None:
         "message": "서비스가 RESOURCE_EXHAUSTED(으)로 거절",
         "retry_after_ms": RETRY_AFTER_MS,
     }
+
+
+@KINDS
+def test_a_size_limit_of_the_service_is_not_taken_for_overload(kind: str) -> None:
+    with serving(_Narrow()) as service:
+        error = error_of(kind, service.address)
+
+    assert type(error) is MessageTooLarge
+    assert isinstance(error, InvalidRequest)
+    assert error.to_dict() == {"status": "RESOURCE_EXHAUSTED", "message": TOO_LARGE}
 
 
 @KINDS

@@ -50,6 +50,18 @@ def test_takes_any_text(anything):
     assert all(isinstance(word, str) and word for word in words)
 
 
+def test_a_scream_is_cut_short():
+    assert text.normalise("으아아아아아아아악 ㅋㅋㅋㅋㅋ") == "으아아아악 ㅋㅋㅋ"
+
+
+def test_the_check_ends_the_work_between_lines():
+    def check() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        text.morphemes(SENTENCE, NO_STOP_WORDS, check)
+
+
 def test_unknown_words_have_their_own_id():
     vocabulary = text.vocabulary_of(["불", "나다"])
 

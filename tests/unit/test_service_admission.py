@@ -77,6 +77,23 @@ async def test_refuses_at_once_when_too_many_wait():
     await asyncio.gather(*tasks)
 
 
+async def test_a_full_waiting_room_still_takes_urgent_callers():
+    door = Door(1, 2)
+    tasks = [door.caller("inside"), door.caller("normal 1"), door.caller("normal 2")]
+    await settle()
+    tasks.append(door.caller("urgent", priority=Priority.URGENT))
+    await settle()
+    with pytest.raises(Overloaded):
+        await door.caller("normal 3")
+
+    for name in ("inside", "urgent", "normal 1", "normal 2"):
+        door.leave[name].set()
+        await settle()
+
+    await asyncio.gather(*tasks)
+    assert door.entered == ["inside", "urgent", "normal 1", "normal 2"]
+
+
 async def test_a_large_request_waits_for_room_and_is_not_overtaken_for_ever():
     door = Door(4, 10)
     tasks = [door.caller("small"), door.caller("large", cost=4), door.caller("late")]

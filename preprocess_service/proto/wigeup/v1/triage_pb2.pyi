@@ -110,6 +110,10 @@ class _WarningEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Warning.Value
     """A transcript was given to a model that reads none."""
     WARNING_UNTRAINED_BASE: _Warning.ValueType  # 6
     """The model was trained without pretrained weights: its figures are far below its design's."""
+    WARNING_LONG_RECORDING: _Warning.ValueType  # 7
+    """The recording is longer than three windows. The strongest of many windows decides, and the threshold was fitted on
+    single ones: the longer the recording, the likelier a false alarm. Look at the timeline.
+    """
 
 class Warning(_Warning, metaclass=_WarningEnumTypeWrapper):
     """Why a verdict deserves less trust than usual, or what it did not see."""
@@ -127,6 +131,10 @@ WARNING_TRANSCRIPT_UNUSED: Warning.ValueType  # 5
 """A transcript was given to a model that reads none."""
 WARNING_UNTRAINED_BASE: Warning.ValueType  # 6
 """The model was trained without pretrained weights: its figures are far below its design's."""
+WARNING_LONG_RECORDING: Warning.ValueType  # 7
+"""The recording is longer than three windows. The strongest of many windows decides, and the threshold was fitted on
+single ones: the longer the recording, the likelier a false alarm. Look at the timeline.
+"""
 Global___Warning: _TypeAlias = Warning  # noqa: Y015
 
 @_typing.final
