@@ -74,15 +74,15 @@ def test_decomposed_hangul_is_the_same_transcript(client, call):
 def test_the_coding_hardly_moves_the_verdict(client, corpus, model, coding):
     for clip in [each for each in corpus.clips if each.split == "test"][:10]:
         samples = samples_of((DATA / clip.path).read_bytes())
-        pcm = np.round(samples * 32767).astype(np.int16)
+        pcm = np.round(samples * 32768).astype(np.int16)
         both = np.stack([samples, np.zeros_like(samples)], axis=1)
         bytes_and_format = {
-            "wav": (file_bytes(samples, 8000, "WAV", "PCM_16"), AudioFormat()),
-            "flac": (file_bytes(samples, 8000, "FLAC"), AudioFormat()),
+            "wav": (file_bytes(samples, 8000, "WAV", "FLOAT"), AudioFormat()),
+            "flac": (file_bytes(samples, 8000, "FLAC", "PCM_16"), AudioFormat()),
             "mulaw": (g711.encode_mulaw(pcm).tobytes(), AudioFormat.mulaw()),
             "alaw": (g711.encode_alaw(pcm).tobytes(), AudioFormat.alaw()),
             "pcm16": (pcm.astype("<i2").tobytes(), AudioFormat.pcm16(8000)),
-            "stereo wav": (file_bytes(both, 8000, "WAV"), AudioFormat()),
+            "stereo wav": (file_bytes(both, 8000, "WAV", "FLOAT"), AudioFormat()),
         }[coding]
 
         channel = Channel.FIRST if coding == "stereo wav" else Channel.MIX
