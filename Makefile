@@ -63,11 +63,11 @@ clean:  ## remove everything that was built, the environments too
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/dev.txt
+	.venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements/dev.txt
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps -e .
 	touch $@
 
 .venv-triton/.done: .venv/.done requirements/triton.txt
 	$(PYTHON) -m venv .venv-triton
-	.venv/bin/uv pip sync --quiet --python .venv-triton/bin/python --require-hashes requirements/triton.txt
+	.venv/bin/uv pip sync --python .venv-triton/bin/python --require-hashes requirements/triton.txt
 	touch $@
