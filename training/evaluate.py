@@ -45,7 +45,7 @@ class Evaluation:
     contract: Contract
     results: list[Result]
     coding_differences: dict[str, NDArray[np.float64]]
-    long_calls: LongCalls
+    long_calls: LongCalls | None
 
 
 def newest_folder(repository: Path, spec: ModelSpec) -> Path:
@@ -94,7 +94,8 @@ def show(evaluations: list[Evaluation], corpus: Corpus, console: Console) -> Non
     console.print(table)
     console.print(_coding_table(evaluations))
     for each in evaluations:
-        long = each.long_calls
+        if (long := each.long_calls) is None:
+            continue
         console.print(
             f"{each.contract.model}, {long.calls} calls of {CLIPS_PER_CALL} normal clips ({long.mean_s:.0f} s): "
             f"{long.normal_flagged:.0%} judged an emergency; with one emergency clip among them "
@@ -131,7 +132,7 @@ def write_json(evaluations: list[Evaluation], path: Path) -> None:
                 coding: float(np.abs(differences).max())
                 for coding, differences in evaluation.coding_differences.items()
             },
-            "long_calls": asdict(evaluation.long_calls),
+            "long_calls": evaluation.long_calls and asdict(evaluation.long_calls),
         }
         for evaluation in evaluations
         for each in evaluation.results

@@ -93,9 +93,14 @@ class LongCalls:
     emergency_flagged: float
 
 
-def long_calls(scorer: Scorer, corpus: Corpus, normal: NDArray[np.int64], emergency: NDArray[np.int64]) -> LongCalls:
-    """How often such calls are judged an emergency."""
-    normal_calls = np.split(normal[: len(normal) // CLIPS_PER_CALL * CLIPS_PER_CALL], len(normal) // CLIPS_PER_CALL)
+def long_calls(
+    scorer: Scorer, corpus: Corpus, normal: NDArray[np.int64], emergency: NDArray[np.int64]
+) -> LongCalls | None:
+    """How often such calls are judged an emergency; None where the clips do not make one."""
+    count = min(len(normal) // CLIPS_PER_CALL, len(emergency))
+    if not count:
+        return None
+    normal_calls = np.split(normal[: count * CLIPS_PER_CALL], count)
     threshold = scorer.contract.decision.with_transcript.threshold
 
     def flagged(calls: list[NDArray[np.int64]]) -> float:
