@@ -40,6 +40,7 @@ class Serve:
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
+            preexec_fn=_hear_signals,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -75,6 +76,12 @@ class Serve:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             self._written.extend(lines)
+
+
+def _hear_signals() -> None:
+    # Tests run in the background, or under nohup, hand ignored signals down, and an ignored one stays ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _bytes(environ: Path) -> bytes:
