@@ -75,6 +75,8 @@ def test_interrupt_is_clean(service: Service, folder: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Tests run in the background hand an ignored SIGINT down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert service.triage.asked.wait(timeout=60)
     process.send_signal(signal.SIGINT)
