@@ -31,7 +31,11 @@ def speech_like(seconds: float, rate_hz: int, seed: int = 0) -> Samples:
 def file_bytes(samples: NDArray[np.float32], rate_hz: int, container: str, subtype: str | None = None) -> bytes:
     """Samples (n,) or (n, channels) as a file of libsndfile's container and subtype."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate_hz, format=container, subtype=subtype)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(buffer, "w", rate_hz, channels, subtype, format=container) as file:
+        # Piece by piece: libsndfile's Vorbis encoder overflows the stack on a long recording in one piece.
+        for start in range(0, len(samples), 4000):
+            file.write(samples[start : start + 4000])
     return buffer.getvalue()
 
 
