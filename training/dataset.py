@@ -24,9 +24,8 @@ from preprocess_service.errors import InvalidAudio
 from preprocess_service.features import inputs, mel, text
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, resample
 from preprocess_service.model_spec import ModelSpec
-from training.manifest import LABELS, SPLITS, Clip, ManifestError, Split, check_splits, read_manifest
+from training.manifest import LABELS, MANIFEST_NAME, SPLITS, Clip, ManifestError, Split, check_splits, read_manifest
 
-MANIFEST_NAME: Final = "manifest.csv"
 LONGEST_CLIP_S: Final = 1800.0
 CLIPS_PER_TASK: Final = 32
 VOCABULARY_SIZE: Final = 902  # padding and unknown included

@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeVar, cast
 Label = Literal["emergency", "normal"]
 Split = Literal["train", "validation", "test"]
 
+MANIFEST_NAME: Final = "manifest.csv"
 LABELS: Final[tuple[Label, ...]] = ("emergency", "normal")
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 EMERGENCY_KINDS: Final = (

@@ -15,11 +15,10 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.manifest import Clip, check_splits, read_manifest, write_manifest
+from training.manifest import MANIFEST_NAME, Clip, check_splits, read_manifest, write_manifest
 from training.synthetic.plan import PlanError, PlannedClip, plan_corpus
 from training.synthetic.render import render_to
 
-MANIFEST: Final = "manifest.csv"
 SETTINGS: Final = "settings.json"
 CLIPS: Final = "clips"
 BATCH: Final = 25  # clips a worker takes at a time
@@ -65,12 +64,12 @@ def _remove_other(out_dir: Path, settings: dict[str, str | int]) -> None:
     path = out_dir / SETTINGS
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         shutil.rmtree(out_dir / CLIPS, ignore_errors=True)
-        (out_dir / MANIFEST).unlink(missing_ok=True)
+        (out_dir / MANIFEST_NAME).unlink(missing_ok=True)
         path.unlink()
 
 
 def _is_complete(out_dir: Path, clips: Sequence[Clip]) -> bool:
-    manifest = out_dir / MANIFEST
+    manifest = out_dir / MANIFEST_NAME
     return manifest.exists() and all((out_dir / clip.path).exists() for clip in clips)
 
 
@@ -118,14 +117,14 @@ def synthesize(
     rows = [item.clip for item in planned]
     _claim(out_dir, _settings(clips, seed))
     if _is_complete(out_dir, rows):
-        return read_manifest(out_dir / MANIFEST)
+        return read_manifest(out_dir / MANIFEST_NAME)
     done = 0
     for finished in _render_all(out_dir, planned, workers):
         done += finished
         if progress is not None:
             progress(done, clips)
     check_splits(rows)
-    write_manifest(out_dir / MANIFEST, rows)
+    write_manifest(out_dir / MANIFEST_NAME, rows)
     return rows
 
 
