@@ -6,17 +6,20 @@ import hashlib
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from preprocess_service.features import audio, mel, picture, text
-from preprocess_service.model_spec import ModelSpec, TensorSpec
+from preprocess_service.features import audio, mel, mfcc, picture, text, waveform
+from preprocess_service.model_spec import KINDS, MFCC, PICTURE, WAVEFORM, ModelSpec, TensorSpec
 
 FILE_NAME: Final = "contract.json"
-MODEL_FILE: Final = "model.onnx"
+MODEL_FILE: Final = "model.onnx"  # the graph as it was exported, in single precision
+FORMAT_VERSION: Final = 2
+# A version with a file of this name answers whoever asks for it by number, and nobody else, until the file is removed.
+CANDIDATE_MARKER: Final = "CANDIDATE"
 # Probabilities are moved off 0 and 1 before a logit is taken; float32 has no finer steps near 1.
 _LEAST_PROBABILITY: Final = 1e-7
 
@@ -40,6 +43,9 @@ class FeatureSettings(_Part):
     top_db: float = mel.TOP_DB
     window_s: float
     picture_size: int | None = None
+    mfcc_coefficients: int | None = None
+    waveform_rate_hz: int | None = None
+    waveform_level: float | None = None
 
 
 class TextSettings(_Part):
@@ -53,11 +59,19 @@ class TextSettings(_Part):
 
 
 class OperatingPoint(_Part):
-    """Platt scaling, `sigmoid(scale * logit(p) + offset)`, and the threshold on its result."""
+    """Platt scaling, `sigmoid(scale * logit(p) + offset)`, and two thresholds on its result: an emergency from
+    `threshold` on, and uncertain, for a human to decide, from `uncertain_from` on."""
 
     scale: float = Field(gt=0)
     offset: float
     threshold: float = Field(gt=0, lt=1)
+    uncertain_from: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.uncertain_from > self.threshold:
+            raise ValueError(f"uncertain_from {self.uncertain_from} is above threshold {self.threshold}")
+        return self
 
     def calibrate(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Network outputs to calibrated probabilities of the same shape."""
@@ -82,32 +96,61 @@ class TrainingData(_Part):
     clips: int
 
 
+class KindSettings(_Part):
+    """The names behind the `kinds` output, and the temperature that its log-probabilities are divided by."""
+
+    names: tuple[str, ...]
+    temperature: float = Field(gt=0)
+
+    def calibrate(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Network outputs (..., kinds) to calibrated probabilities of the same shape."""
+        logits = np.log(np.maximum(probabilities.astype(np.float64), _LEAST_PROBABILITY)) / self.temperature
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
 class Canary(_Part):
-    """The network's answer to `canary_inputs`: a served model that answers otherwise is broken."""
+    """The network's probability for `canary_inputs`: a served graph that answers otherwise is broken."""
 
     probability: float
     tolerance: float
 
 
+class Graph(_Part):
+    """A file that Triton may serve: its precision, the ONNX Runtime provider that its figures and its canary come from,
+    and by how much it differs from the exported graph."""
+
+    precision: Literal["fp32", "fp16", "int8"]
+    provider: str
+    canary: Canary
+    gate: dict[str, float]
+
+
 class Contract(_Part):
-    format_version: int = 1
+    format_version: int = FORMAT_VERSION
     model: str
     version: int = Field(ge=1)
     labels: tuple[str, str] = ("normal", "emergency")
     features: FeatureSettings
     text: TextSettings | None
     decision: Decision
+    kinds: KindSettings | None = None
     training_data: TrainingData
     pretrained_base: bool | None  # None for a model without a pretrained part
     figures: dict[str, float]
-    canary: Canary
+    graphs: dict[str, Graph]  # by file name
     files: dict[str, str]  # name to SHA-256
 
 
 def feature_settings(spec: ModelSpec) -> FeatureSettings:
     """The settings of the running code for that model."""
-    drawn = spec.audio.name == "picture"
-    return FeatureSettings(window_s=spec.window_s, picture_size=picture.SIZE if drawn else None)
+    return FeatureSettings(
+        window_s=spec.window_s,
+        picture_size=picture.SIZE if spec.audio == PICTURE else None,
+        mfcc_coefficients=mfcc.COEFFICIENTS if spec.audio == MFCC else None,
+        waveform_rate_hz=waveform.SAMPLE_RATE_HZ if spec.audio == WAVEFORM else None,
+        waveform_level=waveform.LEVEL if spec.audio == WAVEFORM else None,
+    )
 
 
 def sha256_of(path: Path) -> str:
@@ -115,10 +158,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def version_numbers(repository: Path, spec: ModelSpec) -> list[int]:
+    """The model's version folders in the repository, candidates included, in order."""
+    return sorted(int(path.name) for path in (repository / spec.name).glob("[0-9]*") if path.name.isdigit())
+
+
 def newest_version(repository: Path, spec: ModelSpec) -> int | None:
-    """The model's highest version number in the repository; None where it was not exported yet."""
-    numbers = [int(path.name) for path in (repository / spec.name).glob("[0-9]*") if path.name.isdigit()]
-    return max(numbers, default=None)
+    """The model's highest version number in the repository that is no candidate; None where there is none."""
+    numbers = version_numbers(repository, spec)
+    promoted = [each for each in numbers if not (repository / spec.name / str(each) / CANDIDATE_MARKER).exists()]
+    return max(promoted, default=None)
 
 
 def read_contract(version_folder: Path, spec: ModelSpec) -> Contract:
@@ -132,15 +181,20 @@ def read_contract(version_folder: Path, spec: ModelSpec) -> Contract:
         raise ContractMismatch(f"{path}: {error}") from error
     _check(path, "model", contract.model, spec.name)
     _check(path, "version", contract.version, int(version_folder.name))
-    _check(path, "format_version", contract.format_version, 1)
+    _check(path, "format_version", contract.format_version, FORMAT_VERSION)
     expected = feature_settings(spec).model_dump()
     for key, value in contract.features.model_dump().items():
         _check(path, f"features.{key}", value, expected[key])
     _check(path, "text", contract.text is not None, spec.tokens is not None)
     if contract.text is not None:
         _check(path, "text.tokens", contract.text.tokens, text.TOKENS)
-    if MODEL_FILE not in contract.files:
-        raise ContractMismatch(f"{path}: files lacks {MODEL_FILE!r}")
+    _check(
+        path, "number of kinds", len(contract.kinds.names) if contract.kinds else 0, KINDS.shape[0] * spec.names_kind
+    )
+    for part in ("graphs", "files"):
+        for name in (MODEL_FILE, spec.cpu.graph_file, spec.gpu.graph_file):
+            if name not in getattr(contract, part):
+                raise ContractMismatch(f"{path}: {part} lacks {name!r}")
     for name, digest in contract.files.items():
         if (version_folder / name).exists():
             _check(path, f"SHA-256 of {name}", sha256_of(version_folder / name), digest)
@@ -148,7 +202,7 @@ def read_contract(version_folder: Path, spec: ModelSpec) -> Contract:
 
 
 def canary_inputs(spec: ModelSpec) -> dict[str, NDArray[np.float32] | NDArray[np.int32]]:
-    """One fixed row for every input, of values that occur: a ripple in dB or colour, and unknown words."""
+    """One fixed row for every input, of values that occur: a ripple in samples, dB or colour, and unknown words."""
     return {tensor.name: _canary_array(tensor)[np.newaxis] for tensor in spec.inputs}
 
 
@@ -156,7 +210,8 @@ def _canary_array(tensor: TensorSpec) -> NDArray[np.float32] | NDArray[np.int32]
     count = math.prod(tensor.shape)
     if tensor.datatype == "INT32":
         return np.full(tensor.shape, text.UNKNOWN_ID, np.int32)
-    ripple = np.sin(np.arange(count, dtype=np.float64) * 0.37) * 40 - 40
+    ripple = np.sin(np.arange(count, dtype=np.float64) * 0.37)
+    ripple = ripple * 0.1 if tensor == WAVEFORM else ripple * 40 - 40
     return ripple.astype(np.float32).reshape(tensor.shape)
 
 

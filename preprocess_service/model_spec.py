@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from preprocess_service.errors import ModelNotFound
-from preprocess_service.features import mel, picture, text
+from preprocess_service.features import mel, mfcc, picture, text, waveform
 
 Datatype = Literal["FP32", "INT32"]
 ProfileName = Literal["gpu", "cpu"]
@@ -25,6 +25,7 @@ class TensorSpec:
 class Profile:
     """How Triton runs a model on one kind of machine; figures and reasons in deploy/triton/README.md."""
 
+    graph_file: str  # in the version folder: the precision that passed its gate for this kind of machine
     max_batch_size: int
     max_queue_delay_us: int
     max_queue_size: int
@@ -35,12 +36,13 @@ class Profile:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model: the audio tensor of a window, the token tensor where it reads text, the probability it answers."""
+    """One model: the audio tensor of a window, the token tensor where it reads text, and what it answers."""
 
     name: str
     audio: TensorSpec
     tokens: TensorSpec | None
     window_s: float
+    names_kind: bool  # whether it answers KINDS, too
     gpu: Profile
     cpu: Profile
 
@@ -50,7 +52,7 @@ class ModelSpec:
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        return (PROBABILITY,)
+        return (PROBABILITY, KINDS) if self.names_kind else (PROBABILITY,)
 
     @property
     def hop_s(self) -> float:
@@ -63,12 +65,17 @@ class ModelSpec:
 
 MEL: Final = TensorSpec("mel", "FP32", (mel.BANDS, mel.MULTIMODAL_FRAMES, 1))
 PICTURE: Final = TensorSpec("picture", "FP32", (picture.SIZE, picture.SIZE, 3))
+MFCC: Final = TensorSpec("mfcc", "FP32", (mfcc.FRAMES, mfcc.COEFFICIENTS))
+WAVEFORM: Final = TensorSpec("waveform", "FP32", (waveform.WINDOW_SAMPLES,))
 TOKENS: Final = TensorSpec("tokens", "INT32", (text.TOKENS,))
 PROBABILITY: Final = TensorSpec("probability", "FP32", (1,))
+# How likely each kind is, given that it is an emergency; their names, in this order, stand in the contract.
+KINDS: Final = TensorSpec("kinds", "FP32", (14,))
 
 # Two instances of one thread use two cores best; more threads an instance burn CPU by spinning. A batch of 8 keeps an
 # instance's memory at about 0.2 GB.
 _CPU: Final = Profile(
+    graph_file="model.cpu.onnx",
     max_batch_size=8,
     max_queue_delay_us=0,
     max_queue_size=512,
@@ -78,6 +85,7 @@ _CPU: Final = Profile(
 )
 # Not the exhaustive search for convolution algorithms, which stops the server for seconds at every new shape.
 _GPU: Final = Profile(
+    graph_file="model.gpu.onnx",
     max_batch_size=64,
     max_queue_delay_us=2000,
     max_queue_size=4096,
@@ -86,10 +94,20 @@ _GPU: Final = Profile(
     parameters=(("cudnn_conv_algo_search", "1"),),
 )
 
-MULTIMODAL: Final = ModelSpec("multimodal", MEL, TOKENS, mel.MULTIMODAL_WINDOW_S, _GPU, _CPU)
-VGG16: Final = ModelSpec("vgg16", PICTURE, None, picture.WINDOW_S, _GPU, _CPU)
 
-MODELS: Final = {spec.name: spec for spec in (MULTIMODAL, VGG16)}
+def _spec(name: str, audio: TensorSpec, window_s: float, *, reads: bool = False, names_kind: bool = False) -> ModelSpec:
+    return ModelSpec(name, audio, TOKENS if reads else None, window_s, names_kind, _GPU, _CPU)
+
+
+MULTIMODAL: Final = _spec("multimodal", MEL, mel.MULTIMODAL_WINDOW_S, reads=True, names_kind=True)
+VGG16: Final = _spec("vgg16", PICTURE, picture.WINDOW_S)
+CNN: Final = _spec("cnn", MEL, mel.MULTIMODAL_WINDOW_S)
+LSTM: Final = _spec("lstm", MFCC, mel.MULTIMODAL_WINDOW_S)
+CNN_LSTM: Final = _spec("cnn_lstm", MEL, mel.MULTIMODAL_WINDOW_S)
+YAMNET: Final = _spec("yamnet", WAVEFORM, waveform.WINDOW_S)
+VGG16_LSTM: Final = _spec("vgg16_lstm", PICTURE, picture.WINDOW_S, reads=True)
+
+MODELS: Final = {spec.name: spec for spec in (MULTIMODAL, VGG16, CNN, LSTM, CNN_LSTM, YAMNET, VGG16_LSTM)}
 
 
 def model_spec(name: str) -> ModelSpec:

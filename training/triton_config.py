@@ -8,7 +8,6 @@ from typing import Final
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from preprocess_service.contract import MODEL_FILE
 from preprocess_service.model_spec import MODELS, ModelSpec, ProfileName, TensorSpec
 
 BACKEND: Final = "onnxruntime"
@@ -29,7 +28,7 @@ def model_config(spec: ModelSpec, profile_name: ProfileName) -> pb.ModelConfig:
     config = pb.ModelConfig(
         name=spec.name,
         backend=BACKEND,
-        default_model_filename=MODEL_FILE,
+        default_model_filename=profile.graph_file,
         max_batch_size=profile.max_batch_size,
         input=[pb.ModelInput(name=each.name, data_type=_data_type(each), dims=each.shape) for each in spec.inputs],
         output=[pb.ModelOutput(name=each.name, data_type=_data_type(each), dims=each.shape) for each in spec.outputs],

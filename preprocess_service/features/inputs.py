@@ -9,15 +9,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess_service.features import mel, picture, text
+from preprocess_service.features import mel, mfcc, picture, text, waveform
 from preprocess_service.features.audio import Samples
-from preprocess_service.model_spec import MEL, PICTURE, ModelSpec
+from preprocess_service.model_spec import MEL, MFCC, PICTURE, WAVEFORM, ModelSpec
 
 AudioFeature = NDArray[np.float32]
 
 _AUDIO_FEATURES: Final[Mapping[str, Callable[[Samples], AudioFeature]]] = {
     MEL.name: lambda samples: mel.multimodal_mel(samples)[..., np.newaxis],
     PICTURE.name: picture.picture,
+    MFCC.name: mfcc.mfcc,
+    WAVEFORM.name: waveform.waveform,
 }
 
 
