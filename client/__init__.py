@@ -27,6 +27,7 @@ from client.formats import AudioFormat, Channel, Encoding, Priority
 from client.results import (
     AudioSpan,
     Health,
+    KindProbability,
     ModelInfo,
     Preprocessed,
     StageTimes,
@@ -52,6 +53,7 @@ __all__ = [
     "Encoding",
     "Health",
     "InvalidRequest",
+    "KindProbability",
     "MessageTooLarge",
     "ModelInfo",
     "ModelNotFound",

@@ -16,6 +16,7 @@ def classify_request(
     format: AudioFormat | None = None,  # noqa: A002 - the field's name in the API
     transcript: str = "",
     model: str = "",
+    model_version: str = "",
     call_id: str = "",
     priority: Priority = Priority.NORMAL,
     channel: Channel = Channel.MIX,
@@ -30,6 +31,7 @@ def classify_request(
             format=_format_message(format, channel),
             transcript=transcript,
             model=model,
+            model_version=model_version,
             call_id=call_id,
             priority=triage_pb2.Priority.ValueType(priority),
         )
@@ -44,12 +46,17 @@ def preprocess_request(
     format: AudioFormat | None = None,  # noqa: A002 - the field's name in the API
     transcript: str = "",
     model: str = "",
+    model_version: str = "",
     channel: Channel = Channel.MIX,
 ) -> triage_pb2.PreprocessRequest:
     """The message of one Preprocess call; raises as `classify_request` does."""
     try:
         request = triage_pb2.PreprocessRequest(
-            audio=audio, format=_format_message(format, channel), transcript=transcript, model=model
+            audio=audio,
+            format=_format_message(format, channel),
+            transcript=transcript,
+            model=model,
+            model_version=model_version,
         )
     except (TypeError, ValueError) as error:
         raise InvalidRequest(f"the request cannot be written: {error}") from error

@@ -47,13 +47,25 @@ class StageTimes(Result):
     text_ms: float
     inference_ms: float
     total_ms: float
+    load_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class KindProbability(Result):
+    """A kind of emergency by its Korean name, and how likely it is, given that the call is an emergency."""
+
+    name: str
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Result):
-    """The answer for one recording; `emergency` is `probability >= threshold`, as the service judged it.
+    """The answer for one recording.
 
-    `warnings` are the API's names in lower case, such as "clipped" or "no_transcript".
+    `decision` is "emergency" from `threshold` on, "uncertain" (for a human to decide) from `uncertain_from` on, else
+    "normal", as the service judged it; `emergency` stands for the first. `kinds` are the three likeliest, likeliest
+    first, of a model that names kinds. `warnings` are the API's names in lower case, such as "clipped" or
+    "no_transcript".
     """
 
     call_id: str
@@ -61,7 +73,10 @@ class Verdict(Result):
     model_version: str
     probability: float
     threshold: float
+    uncertain_from: float
     emergency: bool
+    decision: str
+    kinds: tuple[KindProbability, ...]
     audio_s: float
     timeline: tuple[WindowScore, ...]
     times: StageTimes
@@ -96,7 +111,10 @@ class Preprocessed(Result):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo(Result):
-    """A model that the service can ask; `figures` were measured on the test split of `corpus`."""
+    """A model that the service can ask; `figures` were measured on the test split of `corpus`.
+
+    `precision` and `provider` are those of the graph that Triton serves, empty while it is not `loaded`.
+    """
 
     name: str
     version: str
@@ -107,6 +125,12 @@ class ModelInfo(Result):
     outputs: tuple[TensorSpec, ...]
     threshold_with_transcript: float
     threshold_without_transcript: float
+    uncertain_from_with_transcript: float
+    uncertain_from_without_transcript: float
+    kinds: tuple[str, ...]
+    loaded: bool
+    precision: str
+    provider: str
     figures: Mapping[str, float]
     corpus: str
 
@@ -131,7 +155,10 @@ def verdict(message: triage_pb2.Verdict) -> Verdict:
         model_version=message.model_version,
         probability=_shortest(message.probability),
         threshold=_shortest(message.threshold),
+        uncertain_from=_shortest(message.uncertain_from),
         emergency=message.emergency,
+        decision=_decision_name(message),
+        kinds=tuple(KindProbability(kind.name, _shortest(kind.probability)) for kind in message.kinds),
         audio_s=message.audio_s,
         timeline=tuple(WindowScore(w.start_s, w.end_s, _shortest(w.probability)) for w in message.timeline),
         times=_stage_times(message.times),
@@ -165,6 +192,12 @@ def _model_info(message: triage_pb2.Model) -> ModelInfo:
         outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in message.outputs),
         threshold_with_transcript=_shortest(message.threshold_with_transcript),
         threshold_without_transcript=_shortest(message.threshold_without_transcript),
+        uncertain_from_with_transcript=_shortest(message.uncertain_from_with_transcript),
+        uncertain_from_without_transcript=_shortest(message.uncertain_from_without_transcript),
+        kinds=tuple(message.kinds),
+        loaded=message.loaded,
+        precision=message.precision,
+        provider=message.provider,
         figures=dict(message.figures),
         corpus=message.corpus,
     )
@@ -172,6 +205,12 @@ def _model_info(message: triage_pb2.Model) -> ModelInfo:
 
 def _stage_times(message: triage_pb2.StageTimes) -> StageTimes:
     return StageTimes(**{f.name: _shortest(getattr(message, f.name)) for f in dataclasses.fields(StageTimes)})
+
+
+def _decision_name(message: triage_pb2.Verdict) -> str:
+    if message.decision not in (triage_pb2.DECISION_NORMAL, triage_pb2.DECISION_UNCERTAIN):
+        return "emergency" if message.emergency else "normal"  # the most that an older or newer service lets us say
+    return triage_pb2.Decision.Name(message.decision).removeprefix("DECISION_").lower()
 
 
 def _warning_name(number: triage_pb2.Warning.ValueType) -> str:

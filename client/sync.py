@@ -45,6 +45,7 @@ class TriageClient(ClientBase):
         format: AudioFormat | None = None,  # noqa: A002 - the field's name in the API
         transcript: str = "",
         model: str = "",
+        model_version: str = "",
         call_id: str = "",
         priority: Priority = Priority.NORMAL,
         channel: Channel = Channel.MIX,
@@ -54,14 +55,16 @@ class TriageClient(ClientBase):
         """Judges one recording; raises TriageError.
 
         `audio` is a WAV, FLAC, Ogg or MP3 file, or headerless audio that `format` describes. `transcript` is
-        Korean text, as far as known. `model` "" is the service's default. `call_id`, at most 128 printable ASCII
-        characters, is logged and echoed. `deadline_s` and `wait_for_ready` overrule the client's own.
+        Korean text, as far as known. `model` "" is the service's default, `model_version` "" the one in service.
+        `call_id`, at most 128 printable ASCII characters, is logged and echoed. `deadline_s` and `wait_for_ready`
+        overrule the client's own. The first call to a model that is not loaded waits until it is.
         """
         request = classify_request(
             audio,
             format=format,
             transcript=transcript,
             model=model,
+            model_version=model_version,
             call_id=call_id,
             priority=priority,
             channel=channel,
@@ -75,12 +78,15 @@ class TriageClient(ClientBase):
         format: AudioFormat | None = None,  # noqa: A002 - the field's name in the API
         transcript: str = "",
         model: str = "",
+        model_version: str = "",
         channel: Channel = Channel.MIX,
         deadline_s: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> Preprocessed:
         """The tensors that `classify` would send to Triton; arguments and errors as there."""
-        request = preprocess_request(audio, format=format, transcript=transcript, model=model, channel=channel)
+        request = preprocess_request(
+            audio, format=format, transcript=transcript, model=model, model_version=model_version, channel=channel
+        )
         return preprocessed(self._ask(self._stubs.triage.Preprocess, request, deadline_s, wait_for_ready))
 
     def list_models(

@@ -246,8 +246,8 @@ def _check_free(port: Port) -> None:
 def _triton_command(plan: Plan) -> list[str]:
     return [
         *(str(TRITON_PYTHON), str(ROOT / "deploy/triton/launch.py"), "--host", TRITON_HOST),
-        # poll: a version that training adds is served without a restart
-        *("--model-repository", str(plan.model_repository), "--model-control-mode", "poll"),
+        # explicit: the service has the models loaded that it needs, and new versions of them without a restart
+        *("--model-repository", str(plan.model_repository), "--model-control-mode", "explicit"),
         *("--http-port", str(plan.http.number)),
         *("--grpc-port", str(plan.grpc.number), "--metrics-port", str(plan.metrics.number)),
     ]

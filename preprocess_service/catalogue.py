@@ -1,153 +1,246 @@
-"""The models that the service can ask: the newest version on disk, its contract checked, its answers proven."""
+"""The models that callers can ask: which version of each answers, loaded in Triton and its answers proven."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
-from preprocess_service.admission import Priority
-from preprocess_service.contract import FILE_NAME as CONTRACT_FILE
-from preprocess_service.contract import Contract, ContractMismatch, canary_inputs, newest_version, read_contract
+from preprocess_service.contract import ContractMismatch
 from preprocess_service.deadline import Deadline
-from preprocess_service.errors import ModelNotFound, TriageError, TritonUnavailable
-from preprocess_service.model_spec import MODELS, ModelSpec, TensorSpec
+from preprocess_service.errors import DeadlinePassed, InvalidRequest, ModelNotFound, NotServed, Overloaded, WrongAnswer
+from preprocess_service.loading import Loader
+from preprocess_service.model_spec import MODELS
+from preprocess_service.pauses import Pauses
+from preprocess_service.proof import ask_canary, prove
+from preprocess_service.repository import Repository, ServedModel, Signature
+from preprocess_service.settings import Settings
 from preprocess_service.triton import TritonClient
 
 logger = logging.getLogger(__name__)
 
-LONGEST_MODEL_NAME: Final = 64
-
-Signature = tuple[int, int]  # version, and when its contract was written (ns): a version can be written anew
-
-
-class WrongAnswer(TritonUnavailable):
-    """Triton answers, but not what the contract says: its weights are other ones, or it is broken."""
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """One version of one model; `max_batch_size` is 0 until Triton was asked."""
-
-    spec: ModelSpec
-    contract: Contract
-    signature: Signature
-    max_batch_size: int = 0
-
-    @property
-    def version(self) -> int:
-        return self.contract.version
+LONGEST_NAME: Final = 64
+LOAD_RETRY_MS: Final = 1000
 
 
 class Catalogue:
-    """Reads contracts when made; `check` follows new versions and proves with a canary that Triton answers right."""
+    """Default traffic goes to the newest version that is no candidate, once Triton has proven to serve it; until then,
+    and when it proves otherwise, the version in service stays."""
 
-    def __init__(self, repository: Path, default: str, triton: TritonClient) -> None:
-        """Raises ContractMismatch where a contract does not fit this code, or the default model is not there."""
-        self._repository, self._triton = repository, triton
-        self.default = default
-        self._models: dict[str, ServedModel] = {}
-        self._wrong: dict[str, str] = {}  # model to what is wrong with its answers
-        self._refused: dict[str, tuple[Signature, str]] = {}  # model to the version that may not take over, and why
-        for spec in MODELS.values():
-            signature = self._newest(spec)
-            if signature is not None:
-                self._models[spec.name] = self._read(spec, signature)
-        if default not in self._models:
-            raise ContractMismatch(
-                f"the default model is {default!r}; {repository} holds {', '.join(self._models) or 'no trained model'}"
-            )
+    def __init__(self, settings: Settings, triton: TritonClient) -> None:
+        """Reads all contracts; raises ContractMismatch where the default model's does not fit, or it is not there.
+
+        Another model whose contract does not fit is left out.
+        """
+        self.default, self._triton = settings.default_model, triton
+        self._repository = Repository(settings.model_repository)
+        self._kept = frozenset({self.default, *settings.loaded_models})
+        self._load_timeout_s, self._max_waiting = settings.load_timeout_s, max(1, settings.max_waiting)
+        max_on_demand = settings.max_on_demand if settings.load_on_demand else None
+        self._loader = Loader(triton, self._kept, max_on_demand, settings.load_timeout_s, self._forget)
+        self._on_disk: dict[str, ServedModel] = {}  # the newest version whose contract fits
+        self._refused: dict[str, tuple[Signature, str]] = {}  # the newest version, where its contract does not fit
+        self._active: dict[str, ServedModel] = {}  # what default traffic is answered by
+        self._wrong: dict[str, str] = {}  # of an active model that has begun to answer wrongly
+        self._proven: dict[tuple[str, Signature], ServedModel] = {}  # versions that were asked for by number
+        self._coming: dict[str, asyncio.Task[ServedModel]] = {}
+        self._pauses = Pauses()
+        self._waiting = 0
+        for name in MODELS:
+            self._look(name)
+        if self.default in self._refused:
+            raise ContractMismatch(self._refused[self.default][1])
+        if self.default not in self._on_disk:
+            held = ", ".join(self._on_disk) or "no trained model"
+            raise ContractMismatch(f"the default model is {self.default!r}; {settings.model_repository} holds {held}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._on_disk or name in self._active
 
     @property
-    def models(self) -> Mapping[str, ServedModel]:
-        return self._models
+    def models(self) -> list[tuple[ServedModel, bool]]:
+        """What default traffic to each model is answered by, and whether Triton has it loaded."""
+        names = [name for name in MODELS if name in self]
+        return [(self._active.get(name) or self._on_disk[name], name in self._active) for name in names]
 
-    def model(self, name: str) -> ServedModel:
-        """The model of that name, the default one for "".
+    @asynccontextmanager
+    async def lease(self, name: str, version: str, deadline: Deadline) -> AsyncIterator[ServedModel]:
+        """The model of that name ("" the default) and version ("" the one in service), which stays loaded meanwhile.
 
-        Raises ModelNotFound, and WrongAnswer while the model is known to answer wrongly: no verdict is better than a
-        wrong one.
+        Waits while Triton loads it. Raises InvalidRequest, ModelNotFound, ModelNotLoaded, Overloaded where too many
+        wait already, DeadlinePassed, TritonUnavailable; WrongAnswer while the model is known to answer wrongly: no
+        verdict is better than a wrong one.
         """
-        name = name or self.default
-        if name not in self._models:
-            shown = repr(name) if len(name) <= LONGEST_MODEL_NAME and name.isascii() else f"of {len(name)} characters"
-            raise ModelNotFound(f"model {shown} is unknown; there are {', '.join(self._models)}")
-        if name in self._wrong:
-            raise WrongAnswer(self._wrong[name])
-        return self._models[name]
+        name = self._known(name or self.default)
+        with self._loader.use(name):
+            yield await (self._exactly(name, version, deadline) if version else self._default(name, deadline))
 
-    async def check(self, name: str, deadline: Deadline) -> None:
-        """Asks Triton the canary; raises TritonUnavailable where it is silent or wrong.
+    def lost(self, served: ServedModel) -> None:
+        """Triton has said that it does not serve that version any more."""
+        self._proven.pop((served.name, served.signature), None)
+        active = self._active.get(served.name)
+        if active is not None and active.signature == served.signature:
+            self._forget(served.name)
+            self._loader.gone(served.name)
 
-        A newer version on disk takes over if it passes the same check; otherwise the one in service stays.
+    async def check(self, name: str, deadline: Deadline) -> bool:
+        """Whether the model is loaded and answers its canary right; raises TritonUnavailable where it does not, or a
+        model that is to be loaded is not yet.
+
+        A newer version on disk begins to take over, an older one where the newest has gone.
         """
-        served = self._models[name]
-        newest = self._newest(served.spec)
-        if newest is not None and newest != served.signature:
-            await self._take_over(served, newest, deadline)
-            served = self._models[name]
+        await self._refresh(name)
+        served = self._active.get(name)
+        if served is None:
+            if name not in self._kept or name not in self._on_disk:
+                return False
+            served = await self._bring(name, deadline)
+        elif name in self._on_disk and self._on_disk[name].signature != served.signature:
+            self._begin(name)
         try:
-            if not served.max_batch_size:
-                served = self._models[name] = await self._verified(served, deadline)
-            await self._ask_canary(served, deadline)
+            await ask_canary(self._triton, served, deadline)
+        except NotServed:
+            self.lost(served)
+            raise
         except WrongAnswer as error:
             self._wrong[name] = str(error)
             raise
         self._wrong.pop(name, None)
+        return True
 
-    async def _take_over(self, served: ServedModel, newest: Signature, deadline: Deadline) -> None:
-        spec = served.spec
+    async def close(self) -> None:
+        for task in self._coming.values():
+            task.cancel()
+        if self._coming:
+            await asyncio.wait(self._coming.values())
+        await self._loader.close()
+
+    def _known(self, name: str) -> str:
+        if name in self:
+            return name
+        if name in self._refused:
+            raise ModelNotFound(f"model {name!r} cannot be asked: {self._refused[name][1]}")
+        if name in MODELS and self._repository.versions(name):
+            return name  # a candidate: `_exactly` answers
+        shown = repr(name) if len(name) <= LONGEST_NAME and name.isascii() else f"of {len(name)} characters"
+        raise ModelNotFound(f"model {shown} is unknown; there are {', '.join(self._on_disk)}")
+
+    async def _default(self, name: str, deadline: Deadline) -> ServedModel:
+        if name in self._wrong:
+            raise WrongAnswer(self._wrong[name])
+        return self._active.get(name) or await self._bring_for_request(name, deadline)
+
+    async def _exactly(self, name: str, text: str, deadline: Deadline) -> ServedModel:
+        signature = self._signature(name, text)
+        served = self._active.get(name)
+        if served is not None and served.signature == signature:
+            return await self._default(name, deadline)
+        if (name, signature) in self._proven:
+            return self._proven[name, signature]
+        if served is None and not self._repository.is_candidate(name, signature[0]):
+            await self._bring_for_request(name, deadline)
         try:
-            await self._triton.metadata(spec.name, newest[0], deadline)  # the cheap question first
-            candidate = await asyncio.to_thread(self._read, spec, newest)
-            candidate = await self._verified(candidate, deadline)
-            await self._ask_canary(candidate, deadline)
-        except (ContractMismatch, TriageError) as error:
-            refusal = (newest, str(error))
-            if self._refused.get(spec.name) != refusal:  # told once, tried again at every check
-                self._refused[spec.name] = refusal
-                logger.warning(
-                    "version stays", extra={"model": spec.name, "version": served.version, "reason": refusal[1]}
-                )
+            served = await asyncio.to_thread(self._repository.read, name, signature)
+        except ContractMismatch as error:
+            raise ModelNotFound(f"version {text} of {name} cannot be asked: {error}") from error
+        if not await self._triton.ready(name, signature[0], deadline):
+            raise ModelNotFound(f"Triton does not serve version {text} of {name}: it has the newest ones only")
+        self._proven[name, signature] = await prove(self._triton, served, deadline)
+        return self._proven[name, signature]
+
+    def _signature(self, name: str, text: str) -> Signature:
+        if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST_NAME and text == str(int(text))):
+            raise InvalidRequest(f"model_version of {len(text)} characters; it must be a number, as in '1'")
+        versions = self._repository.versions(name)
+        if int(text) not in versions:
+            raise ModelNotFound(f"model {name!r} has no version {text}; there are {', '.join(map(str, versions))}")
+        return self._repository.signature(name, int(text))
+
+    async def _bring(self, name: str, deadline: Deadline) -> ServedModel:
+        """The newest version, once it is loaded and proven; all who wait for the same model wait for one load."""
+        try:
+            async with asyncio.timeout(deadline.remaining_s()):
+                return await asyncio.shield(self._begin(name))
+        except TimeoutError:
+            raise DeadlinePassed(f"the request's deadline passed while Triton loaded {name}") from None
+
+    async def _bring_for_request(self, name: str, deadline: Deadline) -> ServedModel:
+        if self._waiting >= self._max_waiting:
+            raise Overloaded(f"{self._waiting} requests wait for models to be loaded, the most that may", LOAD_RETRY_MS)
+        self._waiting += 1
+        try:
+            return await self._bring(name, deadline)
+        finally:
+            self._waiting -= 1
+
+    def _begin(self, name: str) -> asyncio.Task[ServedModel]:
+        if name not in self._coming:
+            # Not in the context of the request that happens to be first: the load is not that call's alone.
+            task = asyncio.create_task(self._come(name), context=contextvars.Context())
+            task.add_done_callback(partial(self._came, name))
+            self._coming[name] = task
+        return self._coming[name]
+
+    async def _come(self, name: str) -> ServedModel:
+        await self._refresh(name)  # what was lost may have been rolled back
+        served, before = self._on_disk.get(name), self._active.get(name)
+        if served is None:
+            raise ModelNotFound(f"model {name!r} has no version in service, only candidates")
+        deadline = Deadline(self._load_timeout_s)
+        with self._pauses.after_failure((name, served.signature)):
+            await self._loader.bring(name, served.version, deadline)
+            served = await prove(self._triton, served, deadline)
+        self._active[name] = served
+        self._wrong.pop(name, None)
+        logger.info(
+            "version changed" if before else "loaded",
+            extra={"model": name, "version": served.version, "graph": served.graph_file},
+        )
+        return served
+
+    def _came(self, name: str, task: asyncio.Task[ServedModel]) -> None:
+        self._coming.pop(name)
+        error = None if task.cancelled() else task.exception()  # all who waited may have gone
+        if error is not None and name in self._active:
+            version = self._active[name].version
+            if self._pauses.is_news(name, str(error)):
+                logger.warning("version stays", extra={"model": name, "version": version, "reason": str(error)})
+
+    def _forget(self, name: str) -> None:
+        self._active.pop(name, None)
+        self._wrong.pop(name, None)
+        self._proven = {key: served for key, served in self._proven.items() if key[0] != name}
+
+    async def _refresh(self, name: str) -> None:
+        newest = self._repository.newest(name)
+        if newest is not None:
+            with contextlib.suppress(ContractMismatch):
+                await asyncio.to_thread(self._repository.read, name, newest)  # hashes files; `_look` finds it read
+        self._look(name)
+
+    def _look(self, name: str) -> None:
+        """Takes up the newest contract."""
+        signature = self._repository.newest(name)
+        if signature is None:
+            self._on_disk.pop(name, None)
+            self._refused.pop(name, None)
             return
-        self._models[spec.name] = candidate
-        logger.info("version changed", extra={"model": spec.name, "version": newest[0]})
-
-    async def _verified(self, served: ServedModel, deadline: Deadline) -> ServedModel:
-        spec, version = served.spec, served.version
-        metadata = await self._triton.metadata(spec.name, version, deadline)
-        for kind, tensors, specs in (
-            ("inputs", metadata.inputs, spec.inputs),
-            ("outputs", metadata.outputs, spec.outputs),
-        ):
-            found = {TensorSpec(each.name, each.datatype, tuple(each.shape[1:])) for each in tensors}
-            if found != set(specs):
-                raise WrongAnswer(f"Triton's {kind} of {spec.name}/{version} are {found}; the spec says {specs}")
-        batch = await self._triton.max_batch_size(spec.name, version, deadline)
-        return replace(served, max_batch_size=max(1, batch))
-
-    async def _ask_canary(self, served: ServedModel, deadline: Deadline) -> None:
-        spec, expected = served.spec, served.contract.canary
-        inputs = canary_inputs(spec)
-        (answer,) = await self._triton.infer(spec, served.version, inputs, Priority.URGENT, deadline)
-        if not abs(float(answer) - expected.probability) <= expected.tolerance:
-            raise WrongAnswer(
-                f"Triton answers the canary of {spec.name}/{served.version} with {answer:.6f}; "
-                f"{expected.probability:.6f} ± {expected.tolerance:g} is right"
-            )
-
-    def _newest(self, spec: ModelSpec) -> Signature | None:
-        version = newest_version(self._repository, spec)
-        if version is None:
-            return None
-        with contextlib.suppress(FileNotFoundError):
-            return version, (self._repository / spec.name / str(version) / CONTRACT_FILE).stat().st_mtime_ns
-        return version, 0
-
-    def _read(self, spec: ModelSpec, signature: Signature) -> ServedModel:
-        contract = read_contract(self._repository / spec.name / str(signature[0]), spec)
-        return ServedModel(spec, contract, signature)
+        if name in self._on_disk and self._on_disk[name].signature == signature:
+            return
+        if name in self._refused and self._refused[name][0] == signature:
+            return
+        try:
+            self._on_disk[name] = self._repository.read(name, signature)
+            self._refused.pop(name, None)
+        except ContractMismatch as error:
+            self._refused[name] = (signature, str(error))
+            if name != self.default or name in self._on_disk:
+                logger.warning("version left out", extra={"model": name, "reason": str(error)})
+            before = self._on_disk.get(name)
+            if before is not None and before.version not in self._repository.versions(name):
+                self._on_disk.pop(name)

@@ -30,7 +30,15 @@ class TooLarge(TriageError):
 
 
 class ModelNotFound(TriageError):
+    """No model, or no version of it, of that name can be asked here."""
+
     grpc_status = "NOT_FOUND"
+
+
+class ModelNotLoaded(TriageError):
+    """Triton has not loaded the model, and this service loads none for a request."""
+
+    grpc_status = "FAILED_PRECONDITION"
 
 
 class Overloaded(TriageError):
@@ -47,6 +55,18 @@ class TritonUnavailable(TriageError):
     """Triton cannot be reached, or refuses work."""
 
     grpc_status = "UNAVAILABLE"
+
+
+class NotServed(TritonUnavailable):
+    """Triton has not loaded that version of the model, or not any more."""
+
+
+class LoadFailed(TritonUnavailable):
+    """Triton cannot load the model; its reason stands in the message."""
+
+
+class WrongAnswer(TritonUnavailable):
+    """Triton answers, but not what the contract says: its weights are other ones, or it is broken."""
 
 
 class DeadlinePassed(TriageError):

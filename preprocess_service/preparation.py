@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 
 from preprocess_service.admission import Priority
-from preprocess_service.catalogue import ServedModel
 from preprocess_service.deadline import Deadline
 from preprocess_service.features import inputs, mel, text
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, duration_s, resample
 from preprocess_service.features.inputs import Row
+from preprocess_service.repository import ServedModel
 from preprocess_service.verdict import Times, VerdictWarning
 
 CLIPPED_LEVEL: Final = 0.98
@@ -32,6 +32,7 @@ class Question:
     audio_format: AudioFormat = field(default_factory=AudioFormat)
     transcript: str = ""
     model: str = ""
+    model_version: str = ""  # the one in service
     priority: Priority = Priority.NORMAL
 
 

@@ -39,7 +39,7 @@ async def serve(settings: Settings) -> None:
     Raises ContractMismatch where a model must not be served, CannotListen where the port is taken.
     """
     triton = TritonClient(settings.triton_address, settings.triton_timeout_s)
-    catalogue = Catalogue(settings.model_repository, settings.default_model, triton)
+    catalogue = Catalogue(settings, triton)
     triage = Triage(settings, catalogue, triton)
     health_servicer = health_aio.HealthServicer()
     readiness = Readiness(catalogue, health_servicer, settings.canary_interval_s)
@@ -57,7 +57,8 @@ async def serve(settings: Settings) -> None:
     await triage.warm_up()
     await server.start()
     watch = asyncio.create_task(readiness.watch())
-    logger.info("listening", extra={"host": settings.host, "port": port, "models": list(catalogue.models)})
+    models = [served.name for served, _ in catalogue.models]
+    logger.info("listening", extra={"host": settings.host, "port": port, "models": models})
     await stop.wait()
 
     logger.info("stopping", extra={"grace_s": settings.shutdown_grace_s})
@@ -66,6 +67,7 @@ async def serve(settings: Settings) -> None:
         await watch
     await health_servicer.enter_graceful_shutdown()
     await _stop(server, servicer, settings.shutdown_grace_s)
+    await catalogue.close()
     await triton.close()
     triage.close()
     logger.info("stopped")
@@ -83,8 +85,9 @@ async def _stop(server: grpc.aio.Server, servicer: TriageServicer, grace_s: floa
 
 def _server(settings: Settings) -> grpc.aio.Server:
     return grpc.aio.server(
-        # Beyond what may be inside and wait, urgent calls included; the rest is health checks.
-        maximum_concurrent_rpcs=settings.max_in_flight + 2 * settings.max_waiting + SPARE_RPCS,
+        # Beyond what may be inside and wait, urgent calls and those for a model to be loaded included; the rest is
+        # health checks.
+        maximum_concurrent_rpcs=settings.max_in_flight + 3 * settings.max_waiting + SPARE_RPCS,
         options=(
             ("grpc.max_receive_message_length", settings.max_audio_bytes + MESSAGE_OVERHEAD_BYTES),
             ("grpc.max_send_message_length", MAX_TENSOR_BYTES + MESSAGE_OVERHEAD_BYTES),

@@ -48,7 +48,7 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
                     "model": verdict.model,
                     "version": verdict.version,
                     "audio_s": round(verdict.audio_s, 2),
-                    "emergency": verdict.emergency,
+                    "decision": verdict.decision.name,
                     "warnings": [warning.name for warning in verdict.warnings],
                     "total_ms": round(verdict.times.total_ms, 1),
                     "inference_ms": round(verdict.times.inference_ms, 1),
@@ -66,7 +66,8 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
         default = self._catalogue.default
         return pb.ListModelsResponse(
             models=[
-                translation.model_message(served, name == default) for name, served in self._catalogue.models.items()
+                translation.model_message(served, is_default=served.name == default, loaded=loaded)
+                for served, loaded in self._catalogue.models
             ]
         )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, FilePath, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, FilePath, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from preprocess_service.model_spec import MODELS, MULTIMODAL, VGG16
 
 PREFIX: Final = "WIGEUP_"
 OTHERS: Final = frozenset({"WIGEUP_ADDRESS", "WIGEUP_PUBLISH"})  # of the client and of docker-compose.yml
@@ -27,7 +29,14 @@ class Settings(BaseSettings):
     triton_address: str = Field("127.0.0.1:8001", description="Triton's gRPC endpoint")
     triton_timeout_s: float = Field(5.0, gt=0, description="longest wait for one answer of Triton")
     model_repository: Path = Field(_ROOT / "model_repository", description="the folder that Triton serves")
-    default_model: str = Field("multimodal", description="the model of requests that name none")
+    default_model: str = Field(MULTIMODAL.name, description="the model of requests that name none; always loaded")
+    loaded_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (MULTIMODAL.name, VGG16.name),
+        description="names with commas between: loaded at the start and kept so, as far as the repository holds them",
+    )
+    load_on_demand: bool = Field(True, description="whether the first request for any other model has Triton load it")
+    max_on_demand: int = Field(5, ge=1, description="models that stay loaded so; the least recently used gives way")
+    load_timeout_s: float = Field(120.0, gt=0, description="longest wait for Triton to load a model")
 
     max_audio_s: float = Field(1800.0, gt=0, description="longest recording of one request")
     max_audio_bytes: int = Field(32 * 2**20, gt=0, description="largest recording of one request")
@@ -43,6 +52,17 @@ class Settings(BaseSettings):
     canary_interval_s: float = Field(2.0, gt=0, description="time between two readiness checks")
     shutdown_grace_s: float = Field(10.0, ge=0, description="time for requests under way to end after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("loaded_models", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = tuple(filter(None, (name.strip() for name in value.split(","))))
+        unknown = [name for name in names if name not in MODELS]
+        if unknown:
+            raise ValueError(f"model {unknown[0]!r} is unknown; there are {', '.join(MODELS)}")
+        return names
 
     @model_validator(mode="after")
     def _check(self) -> Settings:

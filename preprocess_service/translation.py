@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from preprocess_service.admission import Priority
-from preprocess_service.catalogue import ServedModel
 from preprocess_service.errors import InvalidAudio, InvalidRequest
 from preprocess_service.features import mel
 from preprocess_service.features.audio import AudioFormat, Channel, Encoding
@@ -13,8 +12,9 @@ from preprocess_service.logs import LONGEST_CALL_ID
 from preprocess_service.model_spec import TensorSpec
 from preprocess_service.preparation import Prepared, Question
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
+from preprocess_service.repository import ServedModel
 from preprocess_service.triton import Arrays, input_tensors
-from preprocess_service.verdict import Verdict, VerdictWarning
+from preprocess_service.verdict import Verdict, VerdictDecision, VerdictWarning
 
 _ENCODINGS: Final = {
     pb.AUDIO_ENCODING_UNSPECIFIED: Encoding.FILE,
@@ -32,6 +32,7 @@ _PRIORITIES: Final = {
     pb.PRIORITY_NORMAL: Priority.NORMAL,
     pb.PRIORITY_URGENT: Priority.URGENT,
 }
+_DECISIONS: Final = {decision: pb.Decision.Value(f"DECISION_{decision.name}") for decision in VerdictDecision}
 _WARNINGS: Final = {warning: pb.Warning.Value(f"WARNING_{warning.name}") for warning in VerdictWarning}
 
 
@@ -49,11 +50,12 @@ def classify_question(request: pb.ClassifyRequest) -> Question:
     if request.priority not in _PRIORITIES:
         raise InvalidRequest(f"priority {request.priority} is unknown; it must be one of {pb.Priority.keys()}")
     audio_format, priority = _audio_format(request.format), _PRIORITIES[request.priority]
-    return Question(request.audio, audio_format, request.transcript, request.model, priority)
+    return Question(request.audio, audio_format, request.transcript, request.model, request.model_version, priority)
 
 
 def preprocess_question(request: pb.PreprocessRequest) -> Question:
-    return Question(request.audio, _audio_format(request.format), request.transcript, request.model)
+    audio_format = _audio_format(request.format)
+    return Question(request.audio, audio_format, request.transcript, request.model, request.model_version)
 
 
 def _audio_format(message: pb.AudioFormat) -> AudioFormat:
@@ -74,13 +76,17 @@ def verdict_message(verdict: Verdict, call_id: str) -> pb.Verdict:
         model_version=str(verdict.version),
         probability=verdict.probability,
         threshold=verdict.threshold,
+        uncertain_from=verdict.uncertain_from,
         emergency=verdict.emergency,
+        decision=_DECISIONS[verdict.decision],
+        kinds=[pb.KindProbability(name=each.name, probability=each.probability) for each in verdict.kinds],
         audio_s=verdict.audio_s,
         timeline=[
             pb.WindowScore(start_s=each.start_s, end_s=each.end_s, probability=each.probability)
             for each in verdict.timeline
         ],
         times=pb.StageTimes(
+            load_ms=times.load_ms,
             wait_ms=times.wait_ms,
             decode_ms=times.decode_ms,
             audio_ms=times.audio_ms,
@@ -109,8 +115,9 @@ def preprocess_message(prepared: Prepared, arrays: Arrays) -> pb.PreprocessRespo
     )
 
 
-def model_message(served: ServedModel, is_default: bool) -> pb.Model:
-    spec, contract = served.spec, served.contract
+def model_message(served: ServedModel, *, is_default: bool, loaded: bool) -> pb.Model:
+    spec, contract, graph = served.spec, served.contract, served.graph
+    decision = contract.decision
     return pb.Model(
         name=spec.name,
         version=str(served.version),
@@ -119,10 +126,16 @@ def model_message(served: ServedModel, is_default: bool) -> pb.Model:
         reads_transcript=spec.tokens is not None,
         inputs=[_tensor_message(each) for each in spec.inputs],
         outputs=[_tensor_message(each) for each in spec.outputs],
-        threshold_with_transcript=contract.decision.with_transcript.threshold,
-        threshold_without_transcript=contract.decision.without_transcript.threshold,
+        threshold_with_transcript=decision.with_transcript.threshold,
+        threshold_without_transcript=decision.without_transcript.threshold,
+        uncertain_from_with_transcript=decision.with_transcript.uncertain_from,
+        uncertain_from_without_transcript=decision.without_transcript.uncertain_from,
         figures=contract.figures,
         corpus=contract.training_data.corpus,
+        kinds=contract.kinds.names if contract.kinds else (),
+        loaded=loaded,
+        precision=graph.precision if graph else "",
+        provider=graph.provider if graph else "",
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -15,21 +16,32 @@ from numpy.typing import NDArray
 
 from preprocess_service import preparation
 from preprocess_service.admission import Admission, Priority
-from preprocess_service.catalogue import Catalogue, ServedModel
+from preprocess_service.catalogue import Catalogue
 from preprocess_service.deadline import Deadline
-from preprocess_service.errors import InvalidTranscript, TooLarge
+from preprocess_service.errors import InvalidTranscript, NotServed, TooLarge
 from preprocess_service.features import inputs, text
 from preprocess_service.features.inputs import Row
 from preprocess_service.preparation import Prepared, Question, prepare
 from preprocess_service.settings import Settings
-from preprocess_service.triton import Arrays, TritonClient
-from preprocess_service.verdict import Times, Verdict, calibrated, timeline
+from preprocess_service.triton import Answer, Arrays, TritonClient
+from preprocess_service.verdict import Times, Verdict, calibrated, likeliest_kinds, timeline
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 WARM_UP_SENTENCES: Final = 200
+TRIES: Final = 3  # of a call whose version Triton has just stopped serving
 BATCHES_AHEAD: Final = 2  # of one long recording, so that it cannot take all of Triton's queue
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What Triton says of a recording."""
+
+    scores: NDArray[np.float32]  # (rows,), calibrated
+    kinds: NDArray[np.float32] | None  # (rows, kinds), as the network gave them
+    audio_ms: float
+    inference_ms: float
 
 
 class Triage:
@@ -55,30 +67,36 @@ class Triage:
     async def classify(self, question: Question, deadline: Deadline) -> Verdict:
         """The verdict on one recording: its strongest evidence decides.
 
-        Raises InvalidAudio, InvalidTranscript, TooLarge, ModelNotFound, Overloaded, DeadlinePassed, TritonUnavailable.
+        Raises InvalidAudio, InvalidTranscript, TooLarge, ModelNotFound, ModelNotLoaded, Overloaded, DeadlinePassed,
+        TritonUnavailable.
         """
         started = time.perf_counter()
-        served = self._check(question)
-        cost = await self._in_thread(preparation.cost, question, self._settings.max_audio_s)
-        async with self._admission.admit(cost, question.priority, deadline):
-            admitted = time.perf_counter()
-            prepared, times = await self._prepare(question, served, deadline)
-            scores, audio_ms, inference_ms = await self._score(prepared, question.priority, deadline)
-        times = replace(
-            times,
-            wait_ms=1000 * (admitted - started),
-            audio_ms=audio_ms,
-            inference_ms=inference_ms,
-            total_ms=1000 * (time.perf_counter() - started),
-        )
+        for left in reversed(range(TRIES)):
+            try:
+                verdict = await self._classify(question, deadline)
+            except NotServed:  # unloaded, rolled back or restarted in this very moment: the catalogue looks again
+                if not left:
+                    raise
+            else:
+                break
+        return replace(verdict, times=replace(verdict.times, total_ms=1000 * (time.perf_counter() - started)))
+
+    async def _classify(self, question: Question, deadline: Deadline) -> Verdict:
+        async with self._prepared(question, deadline) as (prepared, times):
+            scored = await self._score(prepared, question.priority, deadline)
+        served = prepared.served
+        point = served.contract.decision.point(has_transcript=bool(prepared.ids))
+        strongest = int(scored.scores.argmax())
         return Verdict(
-            model=served.spec.name,
+            model=served.name,
             version=served.version,
-            probability=float(scores.max()),
-            threshold=served.contract.decision.point(has_transcript=bool(prepared.ids)).threshold,
+            probability=float(scored.scores[strongest]),
+            threshold=point.threshold,
+            uncertain_from=point.uncertain_from,
+            kinds=likeliest_kinds(None if scored.kinds is None else scored.kinds[strongest], served.contract.kinds),
             audio_s=prepared.audio_s,
-            timeline=timeline(prepared.rows, scores),
-            times=times,
+            timeline=timeline(prepared.rows, scored.scores),
+            times=replace(times, audio_ms=scored.audio_ms, inference_ms=scored.inference_ms),
             warnings=prepared.warnings,
         )
 
@@ -89,20 +107,31 @@ class Triage:
 
         Raises what `classify` raises before it asks Triton, and TooLarge for tensors of more than `max_bytes`.
         """
-        served = self._check(question)
-        cost = await self._in_thread(preparation.cost, question, self._settings.max_audio_s)
-        async with self._admission.admit(cost, question.priority, deadline):
-            prepared, _ = await self._prepare(question, served, deadline)
-            size = len(prepared.rows) * sum(4 * math.prod(tensor.shape) for tensor in served.spec.inputs)
+        async with self._prepared(question, deadline) as (prepared, _):
+            spec = prepared.served.spec
+            size = len(prepared.rows) * sum(4 * math.prod(tensor.shape) for tensor in spec.inputs)
             if size > max_bytes:
                 raise TooLarge(f"{size} bytes of tensors; at most {max_bytes} are answered")
 
             def compute() -> T:
-                return render(prepared, inputs.batch(served.spec, prepared.samples, prepared.ids, prepared.rows))
+                return render(prepared, inputs.batch(spec, prepared.samples, prepared.ids, prepared.rows))
 
             return await self._in_thread(compute)
 
-    def _check(self, question: Question) -> ServedModel:
+    @asynccontextmanager
+    async def _prepared(self, question: Question, deadline: Deadline) -> AsyncIterator[tuple[Prepared, Times]]:
+        """The question as far as it can be brought without Triton, inside the door and with its model loaded."""
+        self._check(question)
+        started = time.perf_counter()
+        async with self._catalogue.lease(question.model, question.model_version, deadline) as served:
+            leased = time.perf_counter()
+            cost = await self._in_thread(preparation.cost, question, self._settings.max_audio_s)
+            async with self._admission.admit(cost, question.priority, deadline):
+                admitted = time.perf_counter()
+                prepared, times = await self._in_thread(prepare, question, served, self._settings.max_audio_s, deadline)
+                yield prepared, replace(times, load_ms=1000 * (leased - started), wait_ms=1000 * (admitted - leased))
+
+    def _check(self, question: Question) -> None:
         limits = self._settings
         if len(question.audio) > limits.max_audio_bytes:
             raise TooLarge(f"{len(question.audio)} bytes of audio; at most {limits.max_audio_bytes} are taken")
@@ -110,25 +139,18 @@ class Triage:
             raise InvalidTranscript(
                 f"{len(question.transcript)} characters of transcript; at most {limits.max_transcript_chars} are taken"
             )
-        return self._catalogue.model(question.model)
 
-    async def _prepare(self, question: Question, served: ServedModel, deadline: Deadline) -> tuple[Prepared, Times]:
-        return await self._in_thread(prepare, question, served, self._settings.max_audio_s, deadline)
-
-    async def _score(
-        self, prepared: Prepared, priority: Priority, deadline: Deadline
-    ) -> tuple[NDArray[np.float32], float, float]:
-        """Calibrated probabilities (rows,), and the milliseconds spent on audio features and in Triton."""
+    async def _score(self, prepared: Prepared, priority: Priority, deadline: Deadline) -> Scored:
         served, ahead = prepared.served, asyncio.Semaphore(BATCHES_AHEAD)
 
-        async def score(rows: Sequence[Row]) -> tuple[NDArray[np.float32], float, float]:
+        async def score(rows: Sequence[Row]) -> tuple[Answer, float, float]:
             async with ahead:
                 deadline.remaining_s()
                 started = time.perf_counter()
                 arrays = await self._in_thread(inputs.batch, served.spec, prepared.samples, prepared.ids, rows)
                 featured = time.perf_counter()
-                answers = await self._triton.infer(served.spec, served.version, arrays, priority, deadline)
-                return answers, 1000 * (featured - started), 1000 * (time.perf_counter() - featured)
+                answer = await self._triton.infer(served.spec, served.version, arrays, priority, deadline)
+                return answer, 1000 * (featured - started), 1000 * (time.perf_counter() - featured)
 
         size = max(1, served.max_batch_size)
         starts = range(0, len(prepared.rows), size)
@@ -136,9 +158,18 @@ class Triage:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(score(prepared.rows[start : start + size])) for start in starts]
         except ExceptionGroup as failures:  # one cause is enough for the caller
+            if failures.subgroup(NotServed):
+                self._catalogue.lost(served)
             raise failures.exceptions[0] from None
         answers, audio_ms, inference_ms = zip(*(task.result() for task in tasks), strict=True)
-        return calibrated(prepared.rows, np.concatenate(answers), served.contract), sum(audio_ms), sum(inference_ms)
+        probabilities = np.concatenate([answer.probabilities for answer in answers])
+        kinds = [answer.kinds for answer in answers if answer.kinds is not None]
+        return Scored(
+            calibrated(prepared.rows, probabilities, served.contract),
+            np.concatenate(kinds) if kinds else None,
+            sum(audio_ms),
+            sum(inference_ms),
+        )
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a function in a thread; whoever is cancelled waits for its end, since a thread cannot be stopped and

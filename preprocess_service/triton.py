@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from preprocess_service.admission import Priority
+from preprocess_service.contract import MODEL_FILE
 from preprocess_service.deadline import Deadline
-from preprocess_service.errors import DeadlinePassed, Overloaded, TritonUnavailable
-from preprocess_service.model_spec import PROBABILITY, ModelSpec
+from preprocess_service.errors import DeadlinePassed, LoadFailed, NotServed, Overloaded, TritonUnavailable
+from preprocess_service.model_spec import KINDS, PROBABILITY, ModelSpec, TensorSpec
 
 Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int32]]
 
@@ -24,6 +26,8 @@ RETRY_AFTER_MS: Final = 250
 RECONNECT_PAUSE_S: Final = 1.0
 PATIENCE_S: Final = 1.0  # an answer that takes longer than this is Triton's failing, less is the caller's haste
 ANSWER_MARGIN_S: Final = 0.05  # kept back of the caller's deadline, to tell the caller why there is no answer
+# What Triton says when it has understood a question and answers no; anything else may pass by itself.
+_REFUSALS: Final = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND})
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -35,6 +39,22 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the old one's dead connections
     ("grpc.keepalive_time_ms", 300_000),  # more often, and Triton hangs up
 )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network says of a batch, uncalibrated."""
+
+    probabilities: NDArray[np.float32]  # (rows,)
+    kinds: NDArray[np.float32] | None  # (rows, kinds) of a model that names them
+
+
+@dataclass(frozen=True)
+class ServedConfig:
+    """What Triton was told of a model that it has loaded."""
+
+    max_batch_size: int  # rows in one request
+    graph_file: str
 
 
 def input_tensors(spec: ModelSpec, arrays: Arrays) -> tuple[list[Any], list[bytes]]:
@@ -76,10 +96,11 @@ class TritonClient:
 
     async def infer(
         self, spec: ModelSpec, version: int, arrays: Arrays, priority: Priority, deadline: Deadline
-    ) -> NDArray[np.float32]:
-        """The network's probabilities (rows,) for a batch, uncalibrated.
+    ) -> Answer:
+        """What the network says of a batch.
 
-        Raises TritonUnavailable, Overloaded where Triton's queue is full, DeadlinePassed where time ran out in it.
+        Raises NotServed where Triton has not loaded that version, TritonUnavailable, Overloaded where Triton's queue is
+        full, DeadlinePassed where time ran out in it.
         """
         budget_s = min(self._timeout_s, deadline.remaining_s() - ANSWER_MARGIN_S)
         if budget_s <= 0:
@@ -92,35 +113,64 @@ class TritonClient:
         request.parameters["timeout"].int64_param = round(budget_s * 1e6)
         request.parameters["priority"].uint64_param = priority
         response = await self._call("ModelInfer", request, budget_s)
-        if [output.name for output in response.outputs] != [PROBABILITY.name]:
-            raise TritonUnavailable(f"Triton answered {[each.name for each in response.outputs]} for {spec.name}")
-        answers = np.frombuffer(response.raw_output_contents[0], dtype="<f4")
-        if not np.all((answers >= 0) & (answers <= 1)):  # also false where an answer is not a number
-            raise TritonUnavailable(f"Triton's answer for {spec.name} is no probability")
-        return answers
+        return _answer(spec, response)
+
+    async def ready(self, model: str, version: int, deadline: Deadline) -> bool:
+        """Whether that version can be asked."""
+        request = service_pb2.ModelReadyRequest(name=model, version=str(version))
+        response = await self._call("ModelReady", request, min(self._timeout_s, deadline.remaining_s()))
+        return bool(response.ready)
+
+    async def load(self, model: str, timeout_s: float) -> None:
+        """Has Triton load the model's newest versions; those that it serves go on answering meanwhile.
+
+        Raises LoadFailed where it cannot, TritonUnavailable where it does not let itself be told.
+        """
+        request = service_pb2.RepositoryModelLoadRequest(model_name=model)
+        try:
+            await self._call("RepositoryModelLoad", request, timeout_s)
+        except TritonUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, grpc.aio.AioRpcError) and cause.code() in _REFUSALS:
+                reason = (cause.details() or "").strip().partition("\n")[0]  # a traceback follows
+                raise LoadFailed(f"Triton cannot load {model}: {reason}") from error
+            raise
+
+    async def unload(self, model: str) -> None:
+        """Has Triton unload the model, once it has answered the requests under way."""
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
+        await self._call("RepositoryModelUnload", request, self._timeout_s)
 
     async def metadata(self, model: str, version: int, deadline: Deadline) -> Any:
         """ModelMetadataResponse of one version."""
         request = service_pb2.ModelMetadataRequest(name=model, version=str(version))
         return await self._call("ModelMetadata", request, min(self._timeout_s, deadline.remaining_s()))
 
-    async def max_batch_size(self, model: str, version: int, deadline: Deadline) -> int:
-        """The most rows that Triton takes in one request."""
+    async def config(self, model: str, version: int, deadline: Deadline) -> ServedConfig:
+        """What Triton was told of the model."""
         request = service_pb2.ModelConfigRequest(name=model, version=str(version))
         response = await self._call("ModelConfig", request, min(self._timeout_s, deadline.remaining_s()))
-        return int(response.config.max_batch_size)
+        config = response.config
+        return ServedConfig(int(config.max_batch_size), config.default_model_filename or MODEL_FILE)
 
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         try:
             return await getattr(self._stub, method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, timeout_s) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():  # by `_reconnect`, which has waited long enough
+                raise TritonUnavailable(f"the connection to Triton at {self._address} was lost") from None
+            raise
 
     def _translated(self, error: grpc.aio.AioRpcError, timeout_s: float) -> Exception:
         details = (error.details() or "").strip()
         # Triton reports a full queue, and a request that waited too long in it, with the same code as its absence.
         if "maximum queue size" in details.lower():
             return Overloaded("Triton's queue is full", RETRY_AFTER_MS)
+        if "request for unknown model" in details.lower():
+            return NotServed(f"Triton at {self._address} refuses: {details}")
         if "timeout expired" in details.lower():
             return DeadlinePassed("the request's deadline passed in Triton's queue")
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -131,3 +181,20 @@ class TritonClient:
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             self._reconnect()
         return TritonUnavailable(f"Triton at {self._address} refuses: {error.code().name}: {details}")
+
+
+def _answer(spec: ModelSpec, response: Any) -> Answer:
+    contents = {output.name: raw for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)}
+    if set(contents) != {each.name for each in spec.outputs}:
+        raise TritonUnavailable(f"Triton answered {sorted(contents)} for {spec.name}")
+    probabilities = _fractions(spec, PROBABILITY, contents)[:, 0]
+    kinds = _fractions(spec, KINDS, contents) if spec.names_kind else None
+    return Answer(probabilities, kinds)
+
+
+def _fractions(spec: ModelSpec, output: TensorSpec, contents: Mapping[str, bytes]) -> NDArray[np.float32]:
+    values = np.frombuffer(contents[output.name], dtype="<f4").reshape(-1, *output.shape)
+    # Also false where a value is not a number. Probabilities of many kinds, summed in half precision, end above 1.
+    if not np.all((values >= 0) & (values <= 1.001)):
+        raise TritonUnavailable(f"Triton's answer for {spec.name}: {output.name} is no probability")
+    return values

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess_service.contract import Contract
+from preprocess_service.contract import Contract, KindSettings
 from preprocess_service.features import mel
 from preprocess_service.features.inputs import Row
+
+KINDS_TOLD: Final = 3
 
 
 class VerdictWarning(Enum):
@@ -30,12 +33,27 @@ class VerdictWarning(Enum):
 class Times:
     """Milliseconds in each stage; those of a long recording overlap and may add up to more than the total."""
 
+    load_ms: float = 0
     wait_ms: float = 0
     decode_ms: float = 0
     audio_ms: float = 0
     text_ms: float = 0
     inference_ms: float = 0
     total_ms: float = 0
+
+
+class VerdictDecision(Enum):
+    """The band that the probability lies in; the names are those of the API."""
+
+    NORMAL = "normal"
+    UNCERTAIN = "uncertain"  # for a human to decide
+    EMERGENCY = "emergency"
+
+
+@dataclass(frozen=True)
+class KindScore:
+    name: str
+    probability: float  # given that it is an emergency
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,8 @@ class Verdict:
     version: int
     probability: float
     threshold: float
+    uncertain_from: float
+    kinds: tuple[KindScore, ...]
     audio_s: float
     timeline: tuple[WindowScore, ...]
     times: Times
@@ -60,6 +80,12 @@ class Verdict:
     def emergency(self) -> bool:
         return self.probability >= self.threshold
 
+    @property
+    def decision(self) -> VerdictDecision:
+        if self.emergency:
+            return VerdictDecision.EMERGENCY
+        return VerdictDecision.UNCERTAIN if self.probability >= self.uncertain_from else VerdictDecision.NORMAL
+
 
 def calibrated(rows: Sequence[Row], answers: NDArray[np.float32], contract: Contract) -> NDArray[np.float32]:
     """Network answers (rows,) as calibrated probabilities; a row before the first word counts as heard without text."""
@@ -68,6 +94,15 @@ def calibrated(rows: Sequence[Row], answers: NDArray[np.float32], contract: Cont
     return np.where(
         has_text, decision.with_transcript.calibrate(answers), decision.without_transcript.calibrate(answers)
     )
+
+
+def likeliest_kinds(answers: NDArray[np.float32] | None, kinds: KindSettings | None) -> tuple[KindScore, ...]:
+    """The likeliest kinds by a network's answers (kinds,) for one row, likeliest first; none without answers."""
+    if answers is None or kinds is None:
+        return ()
+    probabilities = kinds.calibrate(answers)
+    order = np.argsort(-probabilities, kind="stable")[:KINDS_TOLD]
+    return tuple(KindScore(kinds.names[index], float(probabilities[index])) for index in order)
 
 
 def timeline(rows: Sequence[Row], scores: NDArray[np.float32]) -> tuple[WindowScore, ...]:

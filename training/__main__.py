@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from preprocess_service.errors import InvalidAudio
-from training import triton_config
+from training import promotion_command, triton_config
+from training.importers import command as importing
 from training.manifest import ManifestError, SplitError
 from training.synthetic import corpus as synthetic
 
@@ -34,19 +35,62 @@ def _parser() -> argparse.ArgumentParser:
     synthetic.add_arguments(command)
     command.set_defaults(run=synthetic.run)
 
-    command = commands.add_parser("train", help="train models on a corpus and export them to the model repository")
+    command = commands.add_parser("import", help="bring a published corpus, as found on disk, to a manifest")
+    importing.add_arguments(command)
+    command.set_defaults(run=importing.run)
+
+    command = commands.add_parser("features", help="compute the features of models ahead of training")
     _add_corpus(command)
+    command.add_argument("--variants", type=int, default=0, help="augmented repetitions of every training clip")
+    command.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the features on disk")
+    command.add_argument("--measure", type=int, metavar="CLIPS", help="only measure the speed, on so many clips")
+    command.set_defaults(run=_features)
+
+    command = commands.add_parser("train", help="train models on a corpus and export them as candidates for promotion")
+    _add_corpus(command)
+    _add_candidates(command)
     command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--epochs", type=int, help="at most; default: the published number")
+    command.add_argument("--epochs", type=int, help="at most; default: the recipe's number")
+    command.add_argument("--variants", type=int, default=1, help="augmented repetitions of every training clip")
+    command.add_argument("--head", choices=("logit", "reference"), default="logit", help="of `multimodal`")
+    command.add_argument(
+        "--kinds-weight", type=float, help="of the loss of `multimodal`'s kinds; 0 leaves them untrained"
+    )
+    command.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16"),
+        default="float32",
+        help="of the arithmetic in training; mixed_bfloat16 is faster where the processor has it",
+    )
     command.add_argument("--vgg16-weights", type=Path, metavar="FILE", help="VGG-16 weights without the top, .h5")
-    command.add_argument("--version", type=int, help="the version folder to write; default: the next free one")
-    command.add_argument("--if-missing", action="store_true", help="replace nothing but an outdated demo model")
+    command.add_argument("--yamnet-weights", type=Path, metavar="FILE", help="the published yamnet.h5")
+    command.add_argument(
+        "--if-missing", action="store_true", help="put models straight into the repository, where it has none"
+    )
     command.set_defaults(run=_train)
 
     command = commands.add_parser("evaluate", help="measure the exported models on the test split")
     _add_corpus(command)
     command.add_argument("--json", type=Path, default=ROOT / "build/evaluation.json", help="where to write the figures")
     command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("report", help="write the evaluation report; exit code 3 where shortcuts void it")
+    _add_corpus(command)
+    command.add_argument("--out", type=Path, default=ROOT / "build/report", help="folder of report.html, report.json")
+    command.add_argument("--quick", action="store_true", help="measure little of everything")
+    command.set_defaults(run=_report)
+
+    command = commands.add_parser("quantize", help="add int8 and fp16 to the newest versions, as candidates")
+    _add_corpus(command)
+    _add_candidates(command)
+    command.add_argument("--json", type=Path, help="where to write what the tables show")
+    command.set_defaults(run=_quantize)
+
+    command = commands.add_parser("promote", help="bring a candidate into service, proven and without a lost call")
+    promotion_command.add_promote_arguments(command, ROOT)
+
+    command = commands.add_parser("rollback", help="take the newest version of a model out of service")
+    promotion_command.add_rollback_arguments(command, ROOT)
 
     command = commands.add_parser("configs", help="write Triton's config.pbtxt files from the typed specs")
     command.add_argument("--repository", type=Path, default=ROOT / "model_repository")
@@ -64,6 +108,16 @@ def _add_corpus(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, default=os.cpu_count() or 1)
 
 
+def _add_candidates(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--candidates", type=Path, default=ROOT / "build/candidates", help="where candidates are kept")
+
+
+def _features(arguments: argparse.Namespace) -> int:
+    from training import throughput
+
+    return throughput.run(arguments)
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from training.pipeline import train_and_export
 
@@ -74,6 +128,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from training.pipeline import evaluate_all
 
     return evaluate_all(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from training.pipeline import quiet_tensorflow
+
+    with quiet_tensorflow():
+        from training.report import command
+
+    return command.run(arguments)
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    from training.pipeline import quiet_tensorflow
+
+    with quiet_tensorflow():
+        from training.precision import command
+
+    return command.run(arguments)
 
 
 def _configs(arguments: argparse.Namespace) -> int:

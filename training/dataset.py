@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
+from rich.console import Console
 
-from preprocess_service.contract import TextSettings, feature_settings
-from preprocess_service.errors import InvalidAudio
-from preprocess_service.features import inputs, mel, text
-from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, resample
+from preprocess_service.contract import TextSettings
+from preprocess_service.features import inputs, text
+from preprocess_service.features.audio import Samples
 from preprocess_service.model_spec import ModelSpec
+from training import feature_store, fingerprint, line, line_store, morpheme_store
+from training.feature_store import Channel, Dtype, Treatment, WindowStore
+from training.line import LONGEST_CLIP_S as LONGEST_CLIP_S
+from training.line_store import LineStore, Recording
 from training.manifest import LABELS, MANIFEST_NAME, SPLITS, Clip, ManifestError, Split, check_splits, read_manifest
+from training.recording_files import audio_root, read_recording
 
-LONGEST_CLIP_S: Final = 1800.0
-CLIPS_PER_TASK: Final = 32
-VOCABULARY_SIZE: Final = 902  # padding and unknown included
+VOCABULARY_SIZE: Final = (
+    3000  # padding and unknown included; at the 902 of the published table one word in six is unknown
+)
 # Particles, endings and fillers that carry no content; Okt's stems.
 _STOP_WORDS: Final = """
 은 는 이 가 을 를 의 에 에서 에게 께 와 과 도 로 으로 만 까지 부터 랑 이랑 하고 요 네 예 음 어 저 그 좀 . , ! ? … ~
 """
 STOP_WORDS: Final = frozenset(_STOP_WORDS.split())
+UNUSABLE: Final = ""  # stands for the split of clips that have no rows
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,35 @@ class Corpus:
     clips: tuple[Clip, ...]
 
     @cached_property
+    def root(self) -> Path:
+        return audio_root(self.folder)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the manifest and the bytes of every clip."""
+        """SHA-256 over the manifest and the mark of every recording, the same for every copy of the corpus."""
         digest = hashlib.sha256((self.folder / MANIFEST_NAME).read_bytes())
-        for clip in self.clips:
-            digest.update(hashlib.sha256((self.folder / clip.path).read_bytes()).digest())
+        for path, mark in sorted(self._marks.items()):
+            digest.update(f"{path}\0{mark}\n".encode())
         return digest.hexdigest()
+
+    @cached_property
+    def recordings(self) -> list[Recording]:
+        """What to read for every clip (clips,)."""
+        marks = self._marks
+        return [Recording(clip.clip_id, clip.path, clip.start_s, clip.end_s, marks[clip.path]) for clip in self.clips]
 
     @property
     def sources(self) -> str:
         return ", ".join(sorted({clip.source or "unnamed" for clip in self.clips}))
+
+    def samples(self, clip: int) -> Samples:
+        """A clip as the models hear it: (n,) at 8000 Hz; raises InvalidAudio or OSError where it cannot be used."""
+        each = self.clips[clip]
+        return line.heard(line.line_code_words(read_recording(self.root, each.path), each.start_s, each.end_s))
+
+    @cached_property
+    def _marks(self) -> dict[str, str]:
+        return fingerprint.marks(self.root, sorted({clip.path for clip in self.clips}))
 
 
 def read_corpus(folder: Path) -> Corpus:
@@ -72,12 +92,13 @@ def read_corpus(folder: Path) -> Corpus:
 class Rows:
     """The rows that the service would send for every clip of a corpus, in order of clips."""
 
-    audio: NDArray[np.float32]  # (windows, *spec.audio.shape), a memory map
+    audio: WindowStore  # (windows, *spec.audio.shape), on disk; arrays of windows do as well
     tokens: NDArray[np.int32] | None  # (rows, TOKENS)
     window_of_row: NDArray[np.int64]
     clip_of_row: NDArray[np.int64]
     is_emergency: NDArray[np.bool_]  # (clips,)
-    splits: NDArray[np.str_]  # (clips,)
+    splits: NDArray[np.str_]  # (clips,), UNUSABLE for clips without rows
+    augmented: tuple[WindowStore, ...] = ()  # as `audio`, of variants; windows of the training split only
 
     def rows_of(self, split: Split) -> NDArray[np.int64]:
         """Indices of the split's rows."""
@@ -88,105 +109,107 @@ class Rows:
         return self.is_emergency[self.clip_of_row[rows]].astype(np.float32)
 
 
-def load_waveform(path: Path) -> Samples:
-    """A clip as the models hear it: samples (n,) at 22,050 Hz; raises InvalidAudio naming the file."""
-    try:
-        telephone = decode(path.read_bytes(), AudioFormat(), LONGEST_CLIP_S)
-    except InvalidAudio as error:
-        raise InvalidAudio(f"{path}: {error}") from error
-    return resample(telephone, TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
-
-
-def learn_text_settings(clips: Iterable[Clip]) -> TextSettings:
+def learn_text_settings(clips: Iterable[Clip], cache: Path | None = None, workers: int = 1) -> TextSettings:
     """The vocabulary of the training split: its most frequent morphemes, ties in the order of the alphabet."""
-    counts = Counter(word for clip in clips if clip.split == "train" for word in text.morphemes(clip.text, STOP_WORDS))
+    clips = [clip for clip in clips if cache or clip.split == "train"]  # all, where they are kept: all will be needed
+    words_of_clips = zip(clips, _morphemes([clip.text for clip in clips], STOP_WORDS, cache, workers), strict=True)
+    counts = Counter(word for clip, words in words_of_clips if clip.split == "train" for word in words)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     return TextSettings(
         tokens=text.TOKENS, vocabulary=tuple(ranked[: VOCABULARY_SIZE - text.FIRST_WORD_ID]), stop_words=STOP_WORDS
     )
 
 
-def token_ids(clips: Sequence[Clip], settings: TextSettings) -> list[list[int]]:
-    """All token ids of every clip's transcript."""
-    return [text.word_ids(text.morphemes(clip.text, settings.stop_words), settings.ids_by_word) for clip in clips]
+def token_ids(
+    clips: Sequence[Clip], settings: TextSettings, cache: Path | None = None, workers: int = 1
+) -> list[list[int]]:
+    """All token ids of every clip's transcript; with a `cache`, morphemes are computed over processes and kept."""
+    texts = [clip.text for clip in clips]
+    words_of_texts = _morphemes(texts, settings.stop_words, cache, workers)
+    return [text.word_ids(words, settings.ids_by_word) for words in words_of_texts]
 
 
-def load_rows(corpus: Corpus, spec: ModelSpec, text_settings: TextSettings | None, cache: Path, workers: int) -> Rows:
-    """The corpus as model inputs; audio features come from `cache` where they are there already."""
-    folder = cached_audio(corpus, spec, cache, workers)
-    samples_of_clip = np.load(folder / "samples.npy")
-    ids = token_ids(corpus.clips, text_settings) if text_settings else [[] for _ in corpus.clips]
-    windows, clip_of_row, window_of_row, tokens = 0, [], [], []
-    for clip, (n_samples, clip_ids) in enumerate(zip(samples_of_clip, ids, strict=True)):
-        starts = {start: windows + at for at, (start, _) in enumerate(inputs.windows(spec, int(n_samples)))}
-        for row in inputs.rows(spec, int(n_samples), len(clip_ids)):
-            clip_of_row.append(clip)
-            window_of_row.append(starts[row.start])
-            tokens.append(text.last_tokens(clip_ids[: row.ids_end]))
-        windows += len(starts)
+def _morphemes(
+    texts: Sequence[str], stop_words: frozenset[str], cache: Path | None, workers: int
+) -> Iterator[list[str]]:
+    if cache is None:
+        return (text.morphemes(each, stop_words) for each in texts)
+    return morpheme_store.morphemes(texts, stop_words, cache, workers)
+
+
+def load_rows(
+    corpus: Corpus,
+    spec: ModelSpec,
+    text_settings: TextSettings | None,
+    cache: Path,
+    workers: int,
+    variants: int = 0,
+    *,
+    seed: int = 0,
+    channel: Channel = "line",
+    splits: Collection[Split] = SPLITS,
+    dtype: Dtype = "float32",
+) -> Rows:
+    """The corpus as model inputs; what `cache` lacks is computed over processes.
+
+    `augmented` holds `variants` stores of augmented training clips, drawn by `seed`. `channel` and `splits` choose
+    what `audio` holds, such as the test split over the shifted channel. Raises ManifestError where more than a tenth of
+    the clips cannot be used; fewer are left out and counted on standard error.
+    """
+    lines = open_lines(corpus, cache, workers)
+    clip_ids = [clip.clip_id for clip in corpus.clips]
+    splits_of_clips = np.array([clip.split if clip.split in splits else UNUSABLE for clip in corpus.clips])
+    splits_of_clips[list(lines.bad)] = UNUSABLE
+
+    def windows(treatment: Treatment, chosen: NDArray[np.bool_]) -> tuple[WindowStore, NDArray[np.int64]]:
+        return feature_store.open_windows(lines, clip_ids, chosen, spec, treatment, cache, workers)
+
+    audio, lengths = windows(Treatment(channel, 0, seed, dtype), splits_of_clips != UNUSABLE)
+    ids = token_ids(corpus.clips, text_settings, cache, workers) if text_settings else [[] for _ in corpus.clips]
+    clip_of_row, window_of_row, tokens = _paired(spec, lengths, ids)
+    is_training = np.repeat(splits_of_clips == "train", _windows_of_clips(spec, lengths))
+    variants_of_training = [
+        windows(Treatment("augmented", variant, seed, dtype), splits_of_clips == "train")[0].spread(is_training)
+        for variant in range(1, variants + 1)
+    ]
     return Rows(
-        audio=np.load(folder / "audio.npy", mmap_mode="r"),
-        tokens=np.stack(tokens) if text_settings else None,
-        window_of_row=np.array(window_of_row),
-        clip_of_row=np.array(clip_of_row),
+        audio=audio,
+        tokens=tokens if text_settings else None,
+        window_of_row=window_of_row,
+        clip_of_row=clip_of_row,
         is_emergency=np.array([clip.label == "emergency" for clip in corpus.clips]),
-        splits=np.array([clip.split for clip in corpus.clips]),
+        splits=splits_of_clips,
+        augmented=tuple(variants_of_training),
     )
 
 
-def cached_audio(corpus: Corpus, spec: ModelSpec, cache: Path, workers: int) -> Path:
-    """The folder with audio.npy (windows, *shape) and samples.npy (clips,), made if it is not there.
-
-    Features are computed over processes and appear under their name only when complete.
-    """
-    settings = feature_settings(spec).model_dump_json()
-    key = hashlib.sha256((f"{corpus.fingerprint}{settings}{spec.hop_s}{_feature_code()}").encode()).hexdigest()
-    folder = cache / f"{spec.audio.name}-{key[:16]}"
-    if folder.exists():
-        return folder
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        _write_audio(corpus, spec, partial, workers)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+def open_lines(corpus: Corpus, cache: Path, workers: int) -> LineStore:
+    """The clips of a corpus as the models hear them, the unusable ones counted on standard error and listed in
+    bad_clips-*.csv in `cache`."""
+    lines = line_store.open_line(corpus.root, corpus.recordings, cache, workers)
+    path = cache / f"bad_clips-{corpus.fingerprint[:16]}.csv"
+    if said := line_store.check_bad_clips(lines.bad, corpus.recordings, path):
+        Console(stderr=True).print(said, style="bold yellow", markup=False)
+    return lines
 
 
-def _feature_code() -> str:
-    """A digest of the code behind the features: other code may round otherwise."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(inputs.__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _windows_of_clips(spec: ModelSpec, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.array([len(inputs.windows(spec, int(length))) if length else 0 for length in lengths])
 
 
-def _write_audio(corpus: Corpus, spec: ModelSpec, folder: Path, workers: int) -> None:
-    paths = [corpus.folder / clip.path for clip in corpus.clips]
-    tasks = [paths[start : start + CLIPS_PER_TASK] for start in range(0, len(paths), CLIPS_PER_TASK)]
-    raw, samples_of_clip, windows = folder / "audio.raw", [], 0
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, raw.open("wb") as file:
-        results = pool.map(_audio_features, [spec.name] * len(tasks), tasks)
-        for counts, features in track(results, f"{spec.audio.name} features", total=len(tasks)):
-            samples_of_clip += counts
-            windows += len(features)
-            features.tofile(file)
-    audio = np.memmap(raw, np.float32, "r", shape=(windows, *spec.audio.shape))
-    np.save(folder / "audio.npy", audio)
-    raw.unlink()
-    np.save(folder / "samples.npy", np.array(samples_of_clip))
-
-
-def _audio_features(model: str, paths: Sequence[Path]) -> tuple[list[int], NDArray[np.float32]]:
-    from preprocess_service.model_spec import model_spec
-
-    spec = model_spec(model)
-    counts, features = [], []
-    for path in paths:
-        samples = load_waveform(path)
-        counts.append(len(samples))
-        features += [
-            inputs.audio_feature(spec, samples[start:end]) for start, end in inputs.windows(spec, len(samples))
-        ]
-    return counts, np.stack(features)
+def _paired(
+    spec: ModelSpec, lengths: NDArray[np.int64], ids: Sequence[list[int]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Clip (rows,), window (rows,) and tokens (rows, TOKENS) of every row."""
+    windows, clip_of_row, window_of_row = 0, [], []
+    tokens = [np.empty((0, text.TOKENS), np.int32)]
+    for clip in np.flatnonzero(lengths):
+        n_samples, clip_ids = int(lengths[clip]), ids[int(clip)]
+        starts = {start: windows + at for at, (start, _) in enumerate(inputs.windows(spec, n_samples))}
+        rows = inputs.rows(spec, n_samples, len(clip_ids))
+        clip_of_row += [int(clip)] * len(rows)
+        window_of_row += [starts[row.start] for row in rows]
+        if spec.tokens:
+            tokens.append(np.stack([text.last_tokens(clip_ids[: row.ids_end]) for row in rows]))
+        windows += len(starts)
+    return np.array(clip_of_row), np.array(window_of_row), np.concatenate(tokens)

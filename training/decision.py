@@ -14,18 +14,21 @@ from preprocess_service.contract import OperatingPoint
 Scores = NDArray[np.float32]
 Labels = NDArray[np.bool_]
 
-ALLOWED_FALSE_POSITIVES: Final = 0.01
+ALLOWED_FALSE_POSITIVES: Final = 0.01  # of the normal clips: above them lies `threshold`
+ALLOWED_MISSES: Final = 0.005  # of the emergencies: below `uncertain_from` lie no more
 _LEAST_THRESHOLD: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How well scores separate the classes; `accuracy` and the two rates are at the model's threshold."""
+    """How well calibrated scores separate the classes: `accuracy` at a probability of one half, `recall` and
+    `false_positive_rate` at the model's threshold, `uncertain` between its two thresholds."""
 
     clips: int
     accuracy: float
     recall: float
     false_positive_rate: float
+    uncertain: float
     recall_at_1pct_fpr: float
     auc: float
 
@@ -34,7 +37,8 @@ class Figures:
 
 
 def fit_operating_point(scores: Scores, labels: Labels) -> OperatingPoint:
-    """Platt scaling and the threshold of highest recall at 1 % false positives, from validation clips.
+    """Platt scaling, the threshold of highest recall at 1 % false positives, and the one that only 0.5 % of the
+    emergencies stay below, from validation clips.
 
     Source of the smoothed targets: Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
     """
@@ -47,9 +51,11 @@ def fit_operating_point(scores: Scores, labels: Labels) -> OperatingPoint:
         return float(np.sum(np.logaddexp(0, z) - targets * z))
 
     best = optimize.minimize(loss, np.zeros(2), method="Nelder-Mead", options={"maxiter": 2000}).x
-    uncut = OperatingPoint(scale=float(np.exp(best[0])), offset=float(best[1]), threshold=0.5)
-    threshold = threshold_at(uncut.calibrate(scores), labels, ALLOWED_FALSE_POSITIVES)
-    return uncut.model_copy(update={"threshold": threshold})
+    uncut = OperatingPoint(scale=float(np.exp(best[0])), offset=float(best[1]), threshold=0.5, uncertain_from=0.5)
+    calibrated = uncut.calibrate(scores)
+    threshold = threshold_at(calibrated, labels, ALLOWED_FALSE_POSITIVES)
+    uncertain_from = min(threshold, missed_at(calibrated, labels, ALLOWED_MISSES))
+    return uncut.model_copy(update={"threshold": threshold, "uncertain_from": uncertain_from})
 
 
 def threshold_at(scores: Scores, labels: Labels, false_positive_rate: float) -> float:
@@ -64,18 +70,40 @@ def threshold_at(scores: Scores, labels: Labels, false_positive_rate: float) -> 
     return float(np.clip(threshold, _LEAST_THRESHOLD, 1 - _LEAST_THRESHOLD))
 
 
-def figures(scores: Scores, labels: Labels, threshold: float) -> Figures:
-    """Figures of merit of clip scores (n,) against labels (n,), True for an emergency."""
-    said = scores >= threshold
+def missed_at(scores: Scores, labels: Labels, miss_rate: float) -> float:
+    """The greatest score that at most that share of the emergencies stays below."""
+    emergencies = np.sort(scores[labels])
+    least = float(emergencies[int(miss_rate * len(emergencies))])
+    return float(np.clip(least, _LEAST_THRESHOLD, 1 - _LEAST_THRESHOLD))
+
+
+def fit_temperature(probabilities: NDArray[np.float32], kinds: NDArray[np.int64]) -> float:
+    """The temperature that makes probabilities (n, kinds) likeliest, given the true kinds (n,).
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", 2017.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-7))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(special.logsumexp(scaled, axis=1) - scaled[np.arange(len(kinds)), kinds]))
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def figures(scores: Scores, labels: Labels, point: OperatingPoint) -> Figures:
+    """Figures of merit of calibrated clip scores (n,) against labels (n,), True for an emergency."""
+    said = scores >= point.threshold
     at_1pct = scores >= threshold_at(scores, labels, ALLOWED_FALSE_POSITIVES)
     ranks = stats.rankdata(scores)
     positives, negatives = int(labels.sum()), int((~labels).sum())
     auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
     return Figures(
         clips=len(labels),
-        accuracy=float((said == labels).mean()),
+        accuracy=float(((scores >= 0.5) == labels).mean()),
         recall=float(said[labels].mean()),
         false_positive_rate=float(said[~labels].mean()),
+        uncertain=float((~said & (scores >= point.uncertain_from)).mean()),
         recall_at_1pct_fpr=float(at_1pct[labels].mean()),
         auc=float(auc),
     )

@@ -69,7 +69,7 @@ def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, wor
             continue
         point = contract.decision.point(with_text)
         scores = clip_scores(runtime, spec, rows, clips, with_audio=with_audio, with_text=with_text)
-        measured = figures(point.calibrate(scores), rows.is_emergency[clips], point.threshold)
+        measured = figures(point.calibrate(scores), rows.is_emergency[clips], point)
         results.append(Result(spec.name, contract.version, given, measured))
     scorer = Scorer(runtime, spec, contract)
     is_emergency = rows.is_emergency[clips]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,22 +17,32 @@ from preprocess_service.contract import (
     Canary,
     Contract,
     Decision,
+    Graph,
+    KindSettings,
     TrainingData,
     canary_inputs,
     feature_settings,
     sha256_of,
 )
 from preprocess_service.model_spec import PROBABILITY, ModelSpec
+from training import golden
 from training.dataset import Corpus, Rows
-from training.decision import figures, fit_operating_point
-from training.scoring import clip_scores, row_inputs, session
+from training.decision import figures, fit_operating_point, fit_temperature
+from training.manifest import EMERGENCY_KINDS
+from training.quantize import add_precisions
+from training.recordings import Scorer
+from training.scoring import clip_kinds, clip_scores, row_inputs, session
 from training.train import Trained
+from training.staging import staged
 
 OPSET: Final = 17
 IR_VERSION: Final = 8  # what every ONNX Runtime from Triton 24.10 on reads
 LARGEST_DIFFERENCE: Final = 1e-4  # ONNX Runtime against Keras
 CANARY_TOLERANCE: Final = 1e-3  # other machines and providers round otherwise; a broken server is further off
-GATE_ROWS: Final = 64
+GATE_BATCHES: Final = 4
+GATE_BATCH: Final = 64
+LEAST_SPREAD: Final = 1e-6  # of the answers to different rows: a network that says the same to all has learnt nothing
+RECORD_FILE: Final = "training.json"
 _LOOPS: Final = frozenset({"Loop", "Scan", "If"})
 _ONNX_TYPES: Final = {"FP32": onnx.TensorProto.FLOAT, "INT32": onnx.TensorProto.INT32}
 _TF_TYPES: Final = {"FP32": tf.float32, "INT32": tf.int32}
@@ -49,7 +57,7 @@ def to_onnx(trained: Trained) -> onnx.ModelProto:
     spec = trained.spec
     signature = [tf.TensorSpec((None, *each.shape), _TF_TYPES[each.datatype], name=each.name) for each in spec.inputs]
     model, _ = tf2onnx.convert.from_keras(trained.network, input_signature=signature, opset=OPSET)
-    _rename_output(model.graph, PROBABILITY.name)
+    _rename_outputs(model.graph, spec)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del model.graph.value_info[:]
@@ -78,60 +86,78 @@ def check_graph(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
 
 def check_numbers(model: onnx.ModelProto, trained: Trained, rows: Rows) -> float:
-    """The greatest difference between ONNX Runtime and Keras on real features; raises ExportRefused above 1e-4."""
-    chosen = np.linspace(0, len(rows.clip_of_row) - 1, GATE_ROWS).astype(np.int64)
-    arrays = row_inputs(trained.spec, rows, chosen)
-    (onnx_answer,) = session(model.SerializeToString()).run([PROBABILITY.name], arrays)
-    keras_answer = np.asarray(trained.network.predict_on_batch(_as_keras_takes(arrays))[PROBABILITY.name])
-    difference = float(np.abs(onnx_answer - keras_answer).max())
+    """The greatest difference between ONNX Runtime and Keras on real features; raises ExportRefused above 1e-4, and for
+    a network that gives every row the same answer."""
+    spec, runtime = trained.spec, session(model.SerializeToString())
+    count = min(GATE_BATCHES * GATE_BATCH, len(rows.clip_of_row))
+    chosen = np.linspace(0, len(rows.clip_of_row) - 1, count).astype(np.int64)
+    names = [each.name for each in spec.outputs]
+    difference, probabilities = 0.0, []
+    for start in range(0, count, GATE_BATCH):
+        arrays = row_inputs(spec, rows, chosen[start : start + GATE_BATCH])
+        onnx_answers = dict(zip(names, runtime.run(names, arrays), strict=True))
+        keras_answers = trained.network.predict_on_batch(_as_keras_takes(arrays))
+        differences = [np.abs(onnx_answers[name] - np.asarray(keras_answers[name])).max() for name in names]
+        difference = max(difference, *map(float, differences))
+        probabilities.append(onnx_answers[PROBABILITY.name])
     if not difference <= LARGEST_DIFFERENCE:
         raise ExportRefused(
-            f"{trained.spec.name}: ONNX Runtime and Keras differ by {difference:.2g}; at most {LARGEST_DIFFERENCE:g}"
+            f"{spec.name}: ONNX Runtime and Keras differ by {difference:.2g}; at most {LARGEST_DIFFERENCE:g}"
         )
+    if not (spread := float(np.ptp(np.concatenate(probabilities)))) >= LEAST_SPREAD:
+        raise ExportRefused(f"{spec.name}: {count} rows get answers within {spread:.2g} of each other")
     return difference
 
 
-def export(trained: Trained, corpus: Corpus, rows: Rows, repository: Path, version: int) -> Contract:
-    """Converts, gates, calibrates on validation, measures on test, and puts model and contract into the repository.
+def export(trained: Trained, corpus: Corpus, rows: Rows, folder: Path, version: int) -> Contract:
+    """Converts, gates, calibrates on validation and measures on test; `folder` then holds all that a version needs.
 
-    The version folder appears whole or not at all; an existing one of that number is replaced.
+    The folder appears whole or not at all; an existing one is replaced.
     """
     spec = trained.spec
     model = to_onnx(trained)
     check_graph(model, spec)
     difference = check_numbers(model, trained, rows)
-    folder = repository / spec.name / str(version)
-    partial = repository / spec.name / f".{version}.{os.getpid()}.partial"
-    partial.mkdir(parents=True)
-    onnx.save(model, partial / MODEL_FILE)
-    contract = _contract(trained, corpus, rows, partial, version, difference)
-    (partial / FILE_NAME).write_text(contract.model_dump_json(indent=1), encoding="utf-8")
-    replaced = partial.with_suffix(".replaced")
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(replaced)
-    partial.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    with staged(folder) as partial:
+        onnx.save(model, partial / MODEL_FILE)
+        contract = _contract(trained, corpus, rows, partial / MODEL_FILE, version, difference)
+        contract = add_precisions(partial, spec, rows, contract)
+        scorer = Scorer(session(partial / MODEL_FILE), spec, contract)
+        golden.choose(scorer, corpus, np.flatnonzero(rows.splits == "test"), partial)
+        (partial / RECORD_FILE).write_text(json.dumps(trained.record, indent=1), encoding="utf-8")
+        (partial / FILE_NAME).write_text(contract.model_dump_json(indent=1), encoding="utf-8")
     return contract
 
 
-def _contract(trained: Trained, corpus: Corpus, rows: Rows, folder: Path, version: int, difference: float) -> Contract:
-    spec, runtime = trained.spec, session(folder / MODEL_FILE)
+def _contract(
+    trained: Trained, corpus: Corpus, rows: Rows, model_file: Path, version: int, difference: float
+) -> Contract:
+    spec, runtime = trained.spec, session(model_file)
     decision = _decision(spec, runtime, rows)
     (canary_answer,) = runtime.run([PROBABILITY.name], canary_inputs(spec))
+    canary = Canary(probability=float(canary_answer[0, 0]), tolerance=CANARY_TOLERANCE)
     return Contract(
         model=spec.name,
         version=version,
         features=feature_settings(spec),
         text=trained.text_settings,
         decision=decision,
+        kinds=_kinds(spec, runtime, corpus, rows) if spec.names_kind else None,
         training_data=TrainingData(
             corpus=corpus.sources, fingerprint=corpus.fingerprint, clips=int((rows.splits == "train").sum())
         ),
         pretrained_base=trained.pretrained_base,
         figures={"onnx_keras_difference": difference, **_test_figures(spec, runtime, rows, decision)},
-        canary=Canary(probability=float(canary_answer[0, 0]), tolerance=CANARY_TOLERANCE),
-        files={MODEL_FILE: sha256_of(folder / MODEL_FILE)},
+        graphs={MODEL_FILE: Graph(precision="fp32", provider=runtime.get_providers()[0], canary=canary, gate={})},
+        files={MODEL_FILE: sha256_of(model_file)},
     )
+
+
+def _kinds(spec: ModelSpec, runtime: Any, corpus: Corpus, rows: Rows) -> KindSettings:
+    emergencies = np.flatnonzero((rows.splits == "validation") & rows.is_emergency)
+    true = np.array([EMERGENCY_KINDS.index(corpus.clips[index].kind) for index in emergencies])
+    temperature = fit_temperature(clip_kinds(runtime, spec, rows, emergencies), true)
+    return KindSettings(names=EMERGENCY_KINDS, temperature=temperature)
 
 
 def _decision(spec: ModelSpec, runtime: Any, rows: Rows) -> Decision:
@@ -147,7 +173,7 @@ def _decision(spec: ModelSpec, runtime: Any, rows: Rows) -> Decision:
 def _test_figures(spec: ModelSpec, runtime: Any, rows: Rows, decision: Decision) -> dict[str, float]:
     clips = np.flatnonzero(rows.splits == "test")
     scores = decision.with_transcript.calibrate(clip_scores(runtime, spec, rows, clips))
-    measured = figures(scores, rows.is_emergency[clips], decision.with_transcript.threshold)
+    measured = figures(scores, rows.is_emergency[clips], decision.with_transcript)
     return {f"test_{key}": value for key, value in measured.to_dict().items()}
 
 
@@ -161,10 +187,12 @@ def _describe(value: onnx.ValueInfoProto) -> tuple[int, tuple[int | str, ...]]:
     return tensor.elem_type, tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
 
 
-def _rename_output(graph: onnx.GraphProto, name: str) -> None:
-    """Gives the graph's one output its name, whatever its last node called it."""
-    (output,) = graph.output
-    for node in graph.node:
-        node.output[:] = [name if each == output.name else each for each in node.output]
-        node.input[:] = [name if each == output.name else each for each in node.input]
-    output.name = name
+def _rename_outputs(graph: onnx.GraphProto, spec: ModelSpec) -> None:
+    """Gives the graph's outputs the names of the spec, whatever their last nodes called them; they differ in width."""
+    by_width = {tensor.shape[-1]: tensor.name for tensor in spec.outputs}
+    for output in graph.output:
+        old, new = output.name, by_width.get(output.type.tensor_type.shape.dim[-1].dim_value, output.name)
+        for node in graph.node:
+            node.output[:] = [new if each == old else each for each in node.output]
+            node.input[:] = [new if each == old else each for each in node.input]
+        output.name = new

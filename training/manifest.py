@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path, PurePosixPath
-from typing import Final, Literal, TypeVar, cast
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from training import cells
 
 Label = Literal["emergency", "normal"]
 Split = Literal["train", "validation", "test"]
@@ -45,17 +46,25 @@ class SplitError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip and what is known about it; columns after `duration_s` may be absent from a file."""
+    """One clip, a stretch of a recording or all of it, and what is known about it.
+
+    Columns after `duration_s` may be absent from a file.
+    """
 
     clip_id: str
-    path: str  # POSIX, relative to the manifest's folder
+    path: str  # POSIX, relative to the audio root (see recording_files); may lead into a zip: "a.zip/b.wav"
     text: str  # the transcript, as a recogniser would hand it over
     label: Label
     kind: str  # one of EMERGENCY_KINDS, or the topic of a normal clip
     split: Split
-    seed: int
-    duration_s: float
+    duration_s: float  # end_s - start_s
+    seed: int = 0
+    start_s: float = 0.0
+    end_s: float | None = None  # None is the end of the recording
+    sample_rate_hz: int | None = None  # of the recording as it lies on disk
+    bit_depth: int | None = None  # the same
     source: str = ""  # the corpus
+    source_clip: str = ""  # the recording or conversation; no value may occur in two splits; "" is unknown
     speaker_group: str = ""  # no value may occur in two splits; "" is unknown
     background_group: str = ""  # the same
     template_group: str = ""  # sentences of one pattern; splits may share these
@@ -72,88 +81,39 @@ class Clip:
     level_dbfs: float | None = None
     echo_s: float | None = None  # RT60; None is no echo
     overdrive_db: float | None = None  # gain into the clipper; None is no clipping
+    audio_type: str = ""  # AI Hub 170: what is to be heard
+    votes: str = ""  # the raters' judgements, most frequent first: "angry:3 sad:2"
+    agreement: float | None = None  # share of the raters that chose the most frequent judgement
+    intensities: str = ""  # of each judgement, 0 to 2, in the raters' order: "angry:2,1,1 sad:0,1"
 
 
 COLUMNS: Final = tuple(field.name for field in fields(Clip))
 REQUIRED_COLUMNS: Final = tuple(field.name for field in fields(Clip) if field.default is MISSING)
-
-T = TypeVar("T")
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _required(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
-    return value
-
-
-def _relative_path(value: str) -> str:
-    path = PurePosixPath(_required(value))
-    if path.is_absolute() or ".." in path.parts or "\\" in value:
-        raise ValueError("must be a POSIX path below the manifest's folder")
-    return value
-
-
-def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return value
-
-    return parse
-
-
-def _seed(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise ValueError("must be an integer of at least 0")
-    return int(value)
-
-
-def _number(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError("must be a finite number")
-    return number
-
-
-def _duration(value: str) -> float:
-    number = _number(value)
-    if number <= 0:
-        raise ValueError("must be longer than 0 s")
-    return number
-
-
-def _optional_number(value: str) -> float | None:
-    return _number(value) if value else None
-
-
-def _flag(value: str) -> bool:
-    return _one_of(("0", "1"))(value or "0") == "1"
+DURATION_TOLERANCE_S: Final = 0.01  # manifests round to milliseconds
 
 
 _PARSERS: Final[dict[str, Callable[[str], object]]] = {
-    "clip_id": _required,
-    "path": _relative_path,
-    "label": _one_of(LABELS),
-    "kind": _required,
-    "split": _one_of(SPLITS),
-    "seed": _seed,
-    "duration_s": _duration,
-    "unseen_template": _flag,
-    "transcript_noise": _flag,
-    "rate_wpm": _optional_number,
-    "pitch": _optional_number,
-    "pitch_range": _optional_number,
-    "snr_db": _optional_number,
-    "level_dbfs": _optional_number,
-    "echo_s": _optional_number,
-    "overdrive_db": _optional_number,
+    "clip_id": cells.as_required,
+    "path": cells.as_relative_path,
+    "label": cells.as_one_of(LABELS),
+    "kind": cells.as_required,
+    "split": cells.as_one_of(SPLITS),
+    "seed": cells.as_seed,
+    "duration_s": cells.as_duration_s,
+    "start_s": cells.as_start_s,
+    "end_s": cells.as_number,
+    "sample_rate_hz": cells.as_count,
+    "bit_depth": cells.as_count,
+    "unseen_template": cells.as_flag,
+    "transcript_noise": cells.as_flag,
+    "rate_wpm": cells.as_number,
+    "pitch": cells.as_number,
+    "pitch_range": cells.as_number,
+    "snr_db": cells.as_number,
+    "level_dbfs": cells.as_number,
+    "echo_s": cells.as_number,
+    "overdrive_db": cells.as_number,
+    "agreement": cells.as_share,
 }
 
 
@@ -174,14 +134,19 @@ def _to_clip(path: Path, line: int, row: Mapping[str | None, str | None]) -> Cli
     values: dict[str, object] = {}
     for column, value in row.items():
         name, cell = cast("str", column), cast("str", value)
+        if not cell and name not in REQUIRED_COLUMNS:
+            continue  # the column's default
         try:
-            values[name] = _PARSERS.get(name, _text)(cell)
+            values[name] = _PARSERS.get(name, cells.as_text)(cell)
         except ValueError as error:
             raise ManifestError(f"{path}, line {line}: {name} {cell!r} {error}") from None
     clip = Clip(**values)  # type: ignore[arg-type]  # the header check and the parsers make the types
     if (clip.kind in EMERGENCY_KINDS) != (clip.label == "emergency"):
         rule = "an emergency has one of the emergency kinds and a normal clip none of them"
         raise ManifestError(f"{path}, line {line}: kind {clip.kind!r} with label {clip.label!r}: {rule}")
+    if clip.end_s is not None and abs(clip.end_s - clip.start_s - clip.duration_s) > DURATION_TOLERANCE_S:
+        rule = f"the end is duration_s ({clip.duration_s:g}) after the start"
+        raise ManifestError(f"{path}, line {line}: start_s {clip.start_s:g} and end_s {clip.end_s:g}: {rule}")
     return clip
 
 
@@ -237,6 +202,7 @@ def _shared_keys(clip: Clip) -> list[tuple[str, str]]:
     keys = [
         ("sentence", normalise_sentence(clip.text)),
         ("sentence", normalise_sentence(clip.spoken_text)),
+        ("source_clip", clip.source_clip),
         ("speaker_group", clip.speaker_group),
         ("background_group", clip.background_group),
     ]
@@ -246,7 +212,7 @@ def _shared_keys(clip: Clip) -> list[tuple[str, str]]:
 
 
 def check_splits(clips: Iterable[Clip]) -> None:
-    """Raise SplitError where two splits share a sentence, a speaker, a background or a held-out template."""
+    """Raise SplitError where two splits share a sentence, recording, speaker, background or held-out template."""
     owners: dict[tuple[str, str], Clip] = {}
     held_out: dict[str, Clip] = {}
     clips = list(clips)

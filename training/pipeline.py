@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from preprocess_service.contract import MODEL_FILE, ContractMismatch, newest_version, read_contract
 from preprocess_service.errors import ModelNotFound
-from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
-from training.dataset import Corpus, load_rows, read_corpus
+from preprocess_service.model_spec import MODELS, ModelSpec, ProfileName, model_spec
+from training.dataset import Corpus, read_corpus
 from training.synthetic.plan import SOURCE as SYNTHETIC
+from training.versions import install, next_version
+
+PROFILES: Final[tuple[ProfileName, ...]] = ("cpu", "gpu")
 
 # Tables stay readable in a log file, too.
 console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 def train_and_export(arguments: argparse.Namespace) -> int:
-    """Trains, exports and gates the chosen models; 0 if all are in the repository."""
+    """Trains the chosen models and leaves those that pass the gate as candidates, or with `--if-missing` in the
+    repository; 0 if all passed."""
     specs = _specs(arguments.models)
     if not specs:
         return 2
@@ -33,36 +39,58 @@ def train_and_export(arguments: argparse.Namespace) -> int:
         if arguments.if_missing and newest and _is_kept(spec, newest, corpus, arguments.repository):
             console.print(f"{spec.name}/{newest}: there already")
             continue
-        # What was asked for goes beside what is there; only an outdated demo model is replaced.
-        version = arguments.version or (newest or 1 if arguments.if_missing else (newest or 0) + 1)
-        if not _train_one(spec, corpus, version, arguments):
+        if not _train_one(spec, corpus, arguments):
             return 1
+        if arguments.if_missing:
+            _install_demo(spec, newest, arguments)
+        else:
+            console.print(f"`python -m training promote {spec.name}` puts it into service")
     return 0
 
 
-def _train_one(spec: ModelSpec, corpus: Corpus, version: int, arguments: argparse.Namespace) -> bool:
+def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -> bool:
     with quiet_tensorflow():
         from training.export import ExportRefused, export
-        from training.train import TRAINERS, Options
+        from training.train import KINDS_WEIGHT, Options, train
 
     started = time.monotonic()
     console.rule(f"training {spec.name}")
     options = Options(
-        corpus, arguments.cache, arguments.seed, arguments.workers, arguments.epochs, arguments.vgg16_weights
+        corpus,
+        arguments.cache,
+        arguments.seed,
+        arguments.workers,
+        epochs=arguments.epochs,
+        vgg16_weights=arguments.vgg16_weights,
+        yamnet_weights=arguments.yamnet_weights,
+        variants=arguments.variants,
+        head=arguments.head,
+        precision=arguments.precision,
+        kinds_weight=KINDS_WEIGHT if arguments.kinds_weight is None else arguments.kinds_weight,
     )
-    trained = TRAINERS[spec.name](options)
-    rows = load_rows(corpus, spec, trained.text_settings, arguments.cache, arguments.workers)
+    trained, rows = train(spec, options)
+    version = next_version(arguments.repository, spec)
     try:
-        contract = export(trained, corpus, rows, arguments.repository, version)
+        contract = export(trained, corpus, rows, arguments.candidates / spec.name, version)
     except ExportRefused as error:
         console.print(f"[red]refused:[/] {error}")
         return False
     accuracy, difference = contract.figures["test_accuracy"], contract.figures["onnx_keras_difference"]
+    served = {name: contract.graphs[spec.profile(name).graph_file].precision for name in PROFILES}
     console.print(
-        f"{spec.name}/{version}: test accuracy {accuracy:.3f}, ONNX Runtime and Keras differ by at most "
-        f"{difference:.1g}, {time.monotonic() - started:.0f} s"
+        f"{spec.name}: test accuracy {accuracy:.3f}, ONNX Runtime and Keras differ by at most {difference:.1g}, "
+        f"served as {served['cpu']} on CPU and {served['gpu']} on GPU, {time.monotonic() - started:.0f} s"
     )
     return True
+
+
+def _install_demo(spec: ModelSpec, outdated: int | None, arguments: argparse.Namespace) -> None:
+    """Puts a candidate into the repository, in the place of a demo model of another synthetic corpus."""
+    version = outdated or next_version(arguments.repository, spec)
+    if outdated:
+        shutil.rmtree(arguments.repository / spec.name / str(outdated))
+    install(arguments.candidates / spec.name, arguments.repository, spec, version, as_candidate=False)
+    console.print(f"{spec.name}/{version}: in {arguments.repository}")
 
 
 def evaluate_all(arguments: argparse.Namespace) -> int:

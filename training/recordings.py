@@ -72,7 +72,7 @@ CODINGS: Final[dict[str, Callable[[Pcm16], tuple[bytes, AudioFormat]]]] = {
 def coding_differences(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """The change of the probability of each clip (len(clips),) against the clip's own file, by coding."""
     ids = scorer.ids(corpus, clips)
-    telephone = [_load(corpus, index) for index in clips]
+    telephone = [corpus.samples(index) for index in clips]
     reference = np.array([scorer.probability(*pair) for pair in zip(telephone, ids, strict=True)])
     differences = {}
     for name, encode in CODINGS.items():
@@ -114,12 +114,8 @@ def long_calls(
 
 
 def _probability_of_call(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> float:
-    telephone = np.concatenate([_load(corpus, index) for index in clips])
+    telephone = np.concatenate([corpus.samples(index) for index in clips])
     return scorer.probability(telephone, list(chain.from_iterable(scorer.ids(corpus, clips))))
-
-
-def _load(corpus: Corpus, index: int) -> Samples:
-    return decode((corpus.folder / corpus.clips[index].path).read_bytes(), AudioFormat(), LONGEST_CLIP_S)
 
 
 def _as_pcm16(samples: Samples) -> Pcm16:

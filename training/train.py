@@ -1,38 +1,59 @@
-"""Training: the published tables, early stopping, seeds, modality dropout."""
+"""Training one model: its recipe, early stopping, seeds, and a record of how it went."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from dataclasses import dataclass
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from preprocess_service.contract import TextSettings
-from preprocess_service.model_spec import MEL, MULTIMODAL, PROBABILITY, TOKENS, VGG16, ModelSpec
+from preprocess_service.model_spec import KINDS, PROBABILITY, VGG16, VGG16_LSTM, YAMNET, ModelSpec
 from training import models
-from training.dataset import VOCABULARY_SIZE, Corpus, Rows, cached_audio, learn_text_settings, load_rows
+from training.bases import SETTLING_WINDOWS, frozen_features
+from training.batches import read_ahead
+from training.dataset import VOCABULARY_SIZE, Corpus, Rows, learn_text_settings, load_rows
+from training.manifest import EMERGENCY_KINDS
+from training.recipes import RECIPES, Recipe
+from training.row_batches import Source, TrainingBatches, ValidationBatches, silent_window
 
-MULTIMODAL_EPOCHS: Final = 20
-MULTIMODAL_BATCH: Final = 64
-MULTIMODAL_PATIENCE: Final = 4
-MULTIMODAL_RATE: Final = 5e-4  # at twice that the text is learnt so fast that the audio half dies
-VGG16_EPOCHS: Final = 50
-VGG16_BATCH: Final = 32
-VGG16_PATIENCE: Final = 5
-BOTTLENECK_BATCH: Final = 16
-# Shares of training rows that lose one modality, so that either alone still gives a sound answer.
-TEXT_DROPPED: Final = 0.4
-AUDIO_DROPPED: Final = 0.1
-SILENT_MEL_DB: Final = 0.0  # of a window without any sound: decibels against its own maximum
+Precision = Literal["float32", "mixed_bfloat16"]
+
+KINDS_WEIGHT: Final = 0.3  # of the loss, beside the probability's 1
+LAST_RATE: Final = 0.05  # of the first learning rate, at the end of the cosine
 
 console: Final = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a training run is given besides its model."""
+
+    corpus: Corpus
+    cache: Path
+    seed: int
+    workers: int
+    epochs: int | None = None
+    vgg16_weights: Path | None = None
+    yamnet_weights: Path | None = None
+    variants: int = 0
+    head: models.Head = "logit"
+    kinds_weight: float = KINDS_WEIGHT
+    precision: Precision = "float32"
+
+    def base_weights(self, spec: ModelSpec) -> Path | None:
+        return {
+            VGG16.name: self.vgg16_weights,
+            VGG16_LSTM.name: self.vgg16_weights,
+            YAMNET.name: self.yamnet_weights,
+        }.get(spec.name)
 
 
 @dataclass(frozen=True)
@@ -43,143 +64,108 @@ class Trained:
     network: models.Model
     text_settings: TextSettings | None
     pretrained_base: bool | None
+    record: dict[str, Any] = field(default_factory=dict)  # training.json
 
 
-@dataclass(frozen=True)
-class Options:
-    corpus: Corpus
-    cache: Path
-    seed: int
-    workers: int
-    epochs: int | None = None
-    vgg16_weights: Path | None = None
-
-
-class MultimodalBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of training rows, shuffled over the whole split every epoch, some without text or without sound."""
-
-    def __init__(self, rows: Rows, seed: int) -> None:
-        super().__init__()
-        self._rows = rows
-        self._random = np.random.default_rng(seed)
-        self._order = self._random.permutation(rows.rows_of("train"))
-
-    def __len__(self) -> int:
-        return -(-len(self._order) // MULTIMODAL_BATCH)
-
-    def __getitem__(self, index: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        chosen = self._order[index * MULTIMODAL_BATCH : (index + 1) * MULTIMODAL_BATCH]
-        batch_inputs, targets = multimodal_arrays(self._rows, chosen)
-        lot = self._random.random(len(chosen))
-        batch_inputs[TOKENS.name][lot < TEXT_DROPPED] = 0
-        batch_inputs[MEL.name][lot > 1 - AUDIO_DROPPED] = SILENT_MEL_DB
-        return batch_inputs, targets
-
-    def on_epoch_end(self) -> None:
-        self._order = self._random.permutation(self._order)
-
-
-def multimodal_arrays(rows: Rows, chosen: NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Copies of the inputs and targets of the chosen rows."""
-    assert rows.tokens is not None  # noqa: S101 - `multimodal` reads text
-    batch_inputs = {MEL.name: rows.audio[rows.window_of_row[chosen]], TOKENS.name: rows.tokens[chosen]}
-    return batch_inputs, {PROBABILITY.name: rows.labels(chosen)[:, np.newaxis]}
-
-
-def train_multimodal(options: Options) -> Trained:
-    """Trains the multimodal network; validation counts every row with and without its transcript."""
+def train(spec: ModelSpec, options: Options) -> tuple[Trained, Rows]:
+    """Trains one model by its recipe; returns it with the rows it was trained on, and the other splits'."""
+    started = time.monotonic()
     keras.utils.set_random_seed(options.seed)
-    text_settings = learn_text_settings(options.corpus.clips)
-    rows = load_rows(options.corpus, MULTIMODAL, text_settings, options.cache, options.workers)
-    network = models.multimodal(VOCABULARY_SIZE)
-    network.compile(keras.optimizers.Adam(MULTIMODAL_RATE), "binary_crossentropy", metrics=["accuracy"])
-    network.fit(
-        MultimodalBatches(rows, options.seed),
-        validation_data=_validation(rows),
-        epochs=options.epochs or MULTIMODAL_EPOCHS,
-        callbacks=[keras.callbacks.EarlyStopping("val_loss", patience=MULTIMODAL_PATIENCE, restore_best_weights=True)],
-        verbose=_verbosity(),
+    recipe = RECIPES[spec.name]
+    text_settings = learn_text_settings(options.corpus.clips, options.cache, options.workers) if spec.tokens else None
+    variants = 0 if recipe.base else options.variants
+    rows = load_rows(options.corpus, spec, text_settings, options.cache, options.workers, variants)
+    build = recipe.build
+    if spec.names_kind and options.head != "logit":
+        build = lambda size: models.multimodal(size, options.head)  # noqa: E731 - one option of one model
+    if recipe.base is None:
+        silence = silent_window(spec)
+        source = Source(spec, rows, _kinds(options.corpus), (rows.audio, *rows.augmented), spec.audio.name, silence)
+        network, history = _fit_in(options.precision, lambda: build(VOCABULARY_SIZE), recipe, source, options)
+        pretrained = None
+    else:
+        some = rows.audio[rows.window_of_row[rows.rows_of("train")[:SETTLING_WINDOWS]]]
+        base, pretrained = recipe.base(options.base_weights(spec), some)
+        features = frozen_features(base, rows.audio, options.cache)
+        silence = base.predict_on_batch(silent_window(spec)[np.newaxis])[0]
+        source = Source(spec, rows, _kinds(options.corpus), (features,), models.FEATURES, silence)
+        head = build(VOCABULARY_SIZE)
+        history = _fit(head, recipe, source, options)
+        network = models.joined(base, head, spec)
+    record = _record(history, time.monotonic() - started, network, options)
+    return Trained(spec, network, text_settings, pretrained, record), rows
+
+
+def _fit_in(
+    precision: Precision, build: Callable[[], models.Model], recipe: Recipe, source: Source, options: Options
+) -> tuple[models.Model, dict[str, list[float]]]:
+    """Trains in that precision; the network that comes back is in single precision, whatever it was trained in."""
+    keras.config.set_dtype_policy(precision)
+    try:
+        trained = build()
+        history = _fit(trained, recipe, source, options)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    network = build()
+    network.set_weights(trained.get_weights())
+    return network, history
+
+
+def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options) -> dict[str, list[float]]:
+    batches = TrainingBatches(source, recipe.batch, options.seed)
+    epochs = options.epochs or recipe.epochs
+    rate = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches), LAST_RATE)
+    losses, weights = {PROBABILITY.name: "binary_crossentropy"}, {PROBABILITY.name: 1.0}
+    if source.spec.names_kind:
+        losses[KINDS.name], weights[KINDS.name] = "sparse_categorical_crossentropy", options.kinds_weight
+    network.compile(
+        keras.optimizers.Adam(rate),
+        losses,
+        loss_weights=weights,
+        weighted_metrics={name: ["accuracy"] for name in losses},
     )
-    return Trained(MULTIMODAL, network, text_settings, pretrained_base=None)
-
-
-def train_vgg16(options: Options) -> Trained:
-    """Trains VGG-16's head on the frozen part's output, which is computed once for every picture."""
-    keras.utils.set_random_seed(options.seed)
-    base, pretrained = load_vgg16_base(options.vgg16_weights)
-    rows = load_rows(options.corpus, VGG16, None, options.cache, options.workers)
-    folder = cached_audio(options.corpus, VGG16, options.cache, options.workers)
-    features = bottleneck(base, rows.audio, folder / f"bottleneck-{_digest(base)}.npy")
-    head = models.vgg16_head()
-    head.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    arrays = {}
-    for split in ("train", "validation"):
-        chosen = rows.rows_of(split)
-        arrays[split] = (features[rows.window_of_row[chosen]], rows.labels(chosen))
-    head.fit(
-        *arrays["train"],
-        validation_data=arrays["validation"],
-        batch_size=VGG16_BATCH,
-        epochs=options.epochs or VGG16_EPOCHS,
+    # With one output Keras calls the loss just so, and the weighted accuracy by its own name.
+    watched = f"val_{PROBABILITY.name}_{recipe.watch}" if len(losses) > 1 else f"val_{recipe.watch}"
+    fitted = network.fit(
+        read_ahead(batches),
+        validation_data=read_ahead(ValidationBatches(source, recipe.batch)),
+        epochs=epochs,
         callbacks=[
             keras.callbacks.EarlyStopping(
-                "val_accuracy", mode="max", patience=VGG16_PATIENCE, restore_best_weights=True
+                watched,
+                mode="min" if recipe.watch == "loss" else "max",
+                patience=recipe.patience,
+                restore_best_weights=True,
             )
         ],
-        verbose=_verbosity(),
+        verbose="auto" if console.is_terminal else 2,
     )
-    return Trained(VGG16, models.vgg16(base, head), None, pretrained_base=pretrained)
+    return {_plain(name): [float(each) for each in values] for name, values in fitted.history.items()}
 
 
-def load_vgg16_base(weights: Path | None) -> tuple[models.Model, bool]:
-    """The frozen convolutions, and whether they are trained: from a file, from Keras, or not at all."""
-    if weights is not None:
-        return models.vgg16_base(weights), True
-    try:
-        return models.vgg16_base("imagenet"), True
-    except Exception as error:  # Keras raises bare Exception where it cannot fetch a file
-        if not str(error).startswith("URL fetch failure"):
-            raise
-    console.print(
-        "[bold yellow]VGG-16: ImageNet weights cannot be fetched and no file was named (--vgg16-weights):[/] "
-        "the convolutions are UNTRAINED. The model works, but its figures are far below the design's."
-    )
-    return models.vgg16_base(None), False
+def _plain(name: str) -> str:
+    """The probability's own curves under the names that a model of one output gives them."""
+    return name.replace(f"{PROBABILITY.name}_", "") if PROBABILITY.name in name else name.replace("loss", "total_loss")
 
 
-def bottleneck(base: models.Model, pictures: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
-    """The frozen part's output (n, 4, 4, 512) for pictures (n, 150, 150, 3), from `path` where it is there."""
-    if not path.exists():
-        starts = range(0, len(pictures), BOTTLENECK_BATCH)
-        done = [
-            base.predict_on_batch(pictures[start : start + BOTTLENECK_BATCH])
-            for start in track(starts, "VGG-16 convolutions", console=console)
-        ]
-        partial = path.with_suffix(f".{os.getpid()}.partial.npy")
-        np.save(partial, np.concatenate(done))
-        partial.rename(path)
-    loaded: NDArray[np.float32] = np.load(path, mmap_mode="r")
-    return loaded
+def _kinds(corpus: Corpus) -> np.ndarray[Any, np.dtype[np.int64]]:
+    index = {kind: position for position, kind in enumerate(EMERGENCY_KINDS)}
+    return np.array([index.get(clip.kind, -1) for clip in corpus.clips], np.int64)
 
 
-def _validation(rows: Rows) -> tuple[dict[str, Any], dict[str, Any]]:
-    whole, targets = multimodal_arrays(rows, rows.rows_of("validation"))
-    without_text = {MEL.name: whole[MEL.name], TOKENS.name: np.zeros_like(whole[TOKENS.name])}
-    return (
-        {name: np.concatenate([whole[name], without_text[name]]) for name in whole},
-        {name: np.concatenate([target, target]) for name, target in targets.items()},
-    )
-
-
-def _digest(base: models.Model) -> str:
-    digest = hashlib.sha256()
-    for weights in base.get_weights():
-        digest.update(weights.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _verbosity() -> Any:
-    return "auto" if console.is_terminal else 2
-
-
-TRAINERS: Final = {MULTIMODAL.name: train_multimodal, VGG16.name: train_vgg16}
+def _record(history: dict[str, list[float]], seconds: float, network: models.Model, options: Options) -> dict[str, Any]:
+    return {
+        "history": history,
+        "seconds": round(seconds, 1),
+        "parameters": int(network.count_params()),
+        "trainable_parameters": sum(int(np.prod(each.shape)) for each in network.trainable_weights),
+        "options": {
+            "seed": options.seed,
+            "variants": options.variants,
+            "kinds_weight": options.kinds_weight,
+            "precision": options.precision,
+        },
+        "versions": {"python": platform.python_version(), "keras": keras.__version__, "numpy": np.__version__},
+        "machine": platform.machine(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+    }

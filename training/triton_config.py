@@ -45,6 +45,10 @@ def model_config(spec: ModelSpec, profile_name: ProfileName) -> pb.ModelConfig:
     batching.default_queue_policy.max_queue_size = profile.max_queue_size
     for key, value in profile.parameters:
         config.parameters[key].string_value = value
+    if profile.accelerator:
+        accelerators = config.optimization.execution_accelerators
+        listed = getattr(accelerators, f"{profile_name}_execution_accelerator")
+        listed.add(name=profile.accelerator, parameters=dict(profile.accelerator_parameters))
     return config
 
 

@@ -86,6 +86,7 @@ def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
     transcript.add_argument("--transcript-file", type=Path, metavar="PATH", help="the same from a UTF-8 file")
     transcript.add_argument("--sidecar-transcripts", action="store_true", help="use NAME.txt next to each recording")
     parser.add_argument("--model", default="", metavar="NAME", help="default: the service's own default")
+    parser.add_argument("--model-version", default="", metavar="N", help="default: the one in service")
     parser.add_argument("--call-id", default="", metavar="ID", help="your name for the call; one recording only")
     parser.add_argument("--urgent", action="store_true", help="overtake waiting normal requests")
 

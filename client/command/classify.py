@@ -79,7 +79,8 @@ def _summarise(plan: Plan, outcomes: list[Outcome]) -> None:
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
     if len(plan.recordings) > 1:
         emergencies = sum(1 for outcome in outcomes if outcome.verdict and outcome.verdict.emergency)
-        _note(f"{len(outcomes)} recordings: {emergencies} emergency, {len(failed)} failed")
+        uncertain = sum(1 for outcome in outcomes if outcome.verdict and outcome.verdict.decision == "uncertain")
+        _note(f"{len(outcomes)} recordings: {emergencies} emergency, {uncertain} uncertain, {len(failed)} failed")
     for outcome in failed:
         if outcome.failure is not None:
             _note(f"{outcome.file}: {outcome.failure.status}: {outcome.failure.message}")

@@ -19,7 +19,10 @@ CSV_COLUMNS = (
     "model_version",
     "probability",
     "threshold",
+    "uncertain_from",
+    "decision",
     "emergency",
+    "kind",
     "audio_s",
     "windows",
     "warnings",
@@ -78,6 +81,7 @@ def csv_row(outcome: Outcome) -> Mapping[str, object]:
     row = {name: fields[name] for name in CSV_COLUMNS if name in fields}
     if outcome.verdict is not None:
         row["emergency"] = str(outcome.verdict.emergency).lower()
+        row["kind"] = outcome.verdict.kinds[0].name if outcome.verdict.kinds else ""
         row["windows"] = len(outcome.verdict.timeline)
         row["warnings"] = ";".join(outcome.verdict.warnings)
         row["total_ms"] = outcome.verdict.times.total_ms

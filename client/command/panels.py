@@ -12,7 +12,10 @@ from client.results import ModelInfo, StageTimes, Verdict, WindowScore
 
 BAR_CELLS = 30
 MAX_BARS = 20
-ALARM, CALM = "bold red", "green"
+SHOWN_LOAD_MS = 1.0  # less is no load
+ALARM, DOUBT, CALM = "bold red", "bold yellow", "green"
+STYLES = {"emergency": ALARM, "uncertain": DOUBT, "normal": CALM}
+WORDS = {"emergency": "EMERGENCY", "uncertain": "UNCERTAIN", "normal": "no emergency"}
 
 WARNING_WORDS = {
     "clipped": "The audio is clipped: more than 1 % of the samples stand at full scale.",
@@ -28,29 +31,42 @@ WARNING_WORDS = {
 def verdict_panel(name: str, verdict: Verdict) -> Panel:
     """Verdict, probability, timeline, warnings and times of one recording."""
     parts: list[RenderableType] = [_headline(verdict)]
+    if verdict.decision == "uncertain":
+        parts.append(Text("A human must decide.", style=DOUBT))
+    if verdict.kinds:
+        parts.append(_kinds(verdict))
     if len(verdict.timeline) > 1:
         parts += [Text(), _timeline(verdict)]
     if verdict.warnings:
         parts.append(Text())
         parts += [Text(f"! {warning_words(warning)}", style="yellow") for warning in verdict.warnings]
     parts += [Text(), Text(_footer(verdict), style="dim")]
-    return Panel(Group(*parts), title=Text(name), title_align="left", border_style=_style(verdict.emergency))
+    return Panel(Group(*parts), title=Text(name), title_align="left", border_style=STYLES[verdict.decision])
 
 
 def _headline(verdict: Verdict) -> Text:
     return Text.assemble(
-        (verdict_word(verdict), _style(verdict.emergency)),
-        f"   probability {verdict.probability:.3f}   threshold {verdict.threshold:.3f}",
+        (verdict_word(verdict), STYLES[verdict.decision]),
+        f"   probability {verdict.probability:.3f}   threshold {verdict.threshold:.3f}"
+        f"   uncertain from {verdict.uncertain_from:.3f}",
     )
+
+
+def _kinds(verdict: Verdict) -> Text:
+    """What it would be; quietly where the call is none."""
+    listed = ", ".join(f"{kind.name} {kind.probability:.2f}" for kind in verdict.kinds)
+    return Text(f"if an emergency: {listed}", style="dim" if verdict.decision == "normal" else "")
 
 
 def verdict_word(verdict: Verdict) -> str:
     """The verdict in words."""
-    return "EMERGENCY" if verdict.emergency else "no emergency"
+    return WORDS[verdict.decision]
 
 
-def _style(emergency: bool) -> str:
-    return ALARM if emergency else CALM
+def _window_style(verdict: Verdict, probability: float) -> str:
+    if probability >= verdict.threshold:
+        return ALARM
+    return DOUBT if probability >= verdict.uncertain_from else CALM
 
 
 def _timeline(verdict: Verdict) -> Table:
@@ -60,7 +76,7 @@ def _timeline(verdict: Verdict) -> Table:
         filled = round(BAR_CELLS * min(max(window.probability, 0.0), 1.0))
         bars.add_row(
             f"{window.start_s:.1f}-{window.end_s:.1f} s",
-            Text("█" * filled + "·" * (BAR_CELLS - filled), style=_style(window.probability >= verdict.threshold)),
+            Text("█" * filled + "·" * (BAR_CELLS - filled), style=_window_style(verdict, window.probability)),
             f"{window.probability:.3f}",
         )
     return bars
@@ -87,7 +103,8 @@ def _footer(verdict: Verdict) -> str:
 def times_line(times: StageTimes) -> str:
     """The service's time, in all and by stage, in milliseconds."""
     stages = ("wait", "decode", "audio", "text", "inference")
-    parts = ", ".join(f"{stage} {getattr(times, f'{stage}_ms'):.1f}" for stage in stages)
+    loading = (f"load {times.load_ms:.1f}",) if times.load_ms >= SHOWN_LOAD_MS else ()
+    parts = ", ".join([*loading, *(f"{stage} {getattr(times, f'{stage}_ms'):.1f}" for stage in stages)])
     return f"{times.total_ms:.1f} ms ({parts})"
 
 
@@ -103,12 +120,17 @@ def verdict_table(outcomes: Sequence[Outcome]) -> Table:
             continue
         table.add_row(
             Text(outcome.file),
-            Text(verdict_word(verdict), style=_style(verdict.emergency)),
+            Text(verdict_word(verdict), style=STYLES[verdict.decision]),
             f"{verdict.probability:.3f}",
             f"{verdict.audio_s:.1f} s",
-            Text(", ".join(warning.replace("_", " ") for warning in verdict.warnings)),
+            Text(", ".join(_remarks(verdict))),
         )
     return table
+
+
+def _remarks(verdict: Verdict) -> list[str]:
+    kind = [verdict.kinds[0].name] if verdict.kinds and verdict.decision != "normal" else []
+    return kind + [warning.replace("_", " ") for warning in verdict.warnings]
 
 
 def model_list(models: Sequence[ModelInfo]) -> Text:
@@ -117,12 +139,26 @@ def model_list(models: Sequence[ModelInfo]) -> Text:
     for model in models:
         default = " (default)" if model.is_default else ""
         text = "reads text" if model.reads_transcript else "reads no text"
-        lines += [(model.name, "bold"), f"{default}   version {model.version}   {model.window_s:g} s window, {text}\n"]
-        threshold = f"{model.threshold_without_transcript:.3f}"
+        state = f"loaded, {model.precision} by {model.provider}" if model.loaded else "not loaded"
+        lines += [
+            (model.name, "bold"),
+            f"{default}   version {model.version}   ",
+            (state, "" if model.loaded else "dim"),
+        ]
+        lines.append(f"\n   {model.window_s:g} s window, {text}\n")
+        without = _band(model.uncertain_from_without_transcript, model.threshold_without_transcript)
         if model.reads_transcript:
-            threshold = f"{model.threshold_with_transcript:.3f} with a transcript, {threshold} without"
-        lines.append(f"   threshold {threshold}\n")
+            with_text = _band(model.uncertain_from_with_transcript, model.threshold_with_transcript)
+            lines.append(f"   emergency {with_text} with a transcript, {without} without\n")
+        else:
+            lines.append(f"   emergency {without}\n")
+        if model.kinds:
+            lines.append(f"   names {len(model.kinds)} kinds: {', '.join(model.kinds)}\n")
         if model.figures:
             figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(model.figures.items()))
             lines.append(f"   measured on {model.corpus or 'an unnamed corpus'}: {figures}\n")
     return Text.assemble(*lines, end="")
+
+
+def _band(uncertain_from: float, threshold: float) -> str:
+    return f"from {threshold:.3f} (uncertain from {uncertain_from:.3f})"

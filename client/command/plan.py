@@ -24,6 +24,7 @@ class ClassifyFields(TypedDict):
     """Keyword arguments of `classify` that are the same for every recording."""
 
     model: str
+    model_version: str
     call_id: str
     priority: Priority
     channel: Channel
@@ -82,6 +83,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
         sidecars=args.sidecar_transcripts,
         fields=ClassifyFields(
             model=args.model,
+            model_version=args.model_version,
             call_id=args.call_id,
             priority=Priority.URGENT if args.urgent else Priority.NORMAL,
             channel=arguments.channel(args),

@@ -185,7 +185,8 @@ def server_arguments(options: argparse.Namespace, repository: Path, backends: Pa
         f"--backend-directory={backends}",
         f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
         "--disable-auto-complete-config",  # configurations are written in full; a wrong one must fail, not be mended
-        "--strict-readiness=true",
+        # With models loaded one by one, one that fails must not take the others away: each has its own readiness.
+        f"--strict-readiness={str(options.model_control_mode != 'explicit').lower()}",
         f"--model-control-mode={options.model_control_mode}",
         f"--exit-timeout-secs={options.exit_timeout}",
         f"--log-verbose={int(options.verbose)}",
@@ -242,7 +243,12 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--grpc-port", type=int, default=8001)
     add("--http-port", type=int, default=8000)
     add("--metrics-port", type=int, default=8002)
-    add("--model-control-mode", choices=("none", "explicit", "poll"), default="none")
+    add(
+        "--model-control-mode",
+        choices=("none", "explicit", "poll"),
+        default="none",
+        help="none: all models at the start; explicit: those that it is told to load; poll: all, and what changes",
+    )
     add("--load-model", action="append", default=[], metavar="NAME", help="repeatable; explicit mode only")
     add("--exit-timeout", type=int, default=30, metavar="SECONDS", help="grace for running requests (%(default)s)")
     add("--runtime-directory", type=Path, default=DEFAULT_RUNTIME_DIRECTORY, help="where backends are laid out")

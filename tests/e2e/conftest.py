@@ -24,7 +24,8 @@ def corpus() -> Corpus:
 
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
-    with TritonProcess(MODEL_REPOSITORY, log=tmp_path_factory.mktemp("triton") / "log") as process:
+    options = ("--model-control-mode", "explicit")  # the service has it load what it needs
+    with TritonProcess(MODEL_REPOSITORY, log=tmp_path_factory.mktemp("triton") / "log", options=options) as process:
         yield process
 
 

@@ -17,25 +17,35 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient import grpc as triton_grpc
 
 from client import Overloaded, ServiceUnavailable, TriageClient
-from tests.e2e.conftest import MODEL_REPOSITORY
+from preprocess_service.contract import MODEL_FILE, Canary, Graph
+from preprocess_service.model_spec import MODELS, VGG16
+from tests.e2e.tiny_models import add_version, make_repository
 from tests.service_process import ServiceProcess
 from tests.triton_process import TritonProcess, wait_until
 from tests.unit.recordings import file_bytes, speech_like
 
 GOOD = file_bytes(speech_like(2, 8000), 8000, "WAV")
 SECRET_TRANSCRIPT = "비밀스러운문장입니다"
+GRAPH_FILES = (MODEL_FILE, VGG16.cpu.graph_file, VGG16.gpu.graph_file)
 FAST_CANARY = {"canary_interval_s": 0.2}
 
 
 @pytest.fixture
-def own_triton(tmp_path):
-    with TritonProcess(MODEL_REPOSITORY, log=tmp_path / "triton.log") as process:
+def repository(tmp_path):
+    return make_repository(tmp_path / "models", "multimodal")
+
+
+@pytest.fixture
+def own_triton(repository, tmp_path):
+    options = ("--model-control-mode", "explicit")
+    with TritonProcess(repository, log=tmp_path / "triton.log", options=options) as process:
         yield process
 
 
 @pytest.fixture
 def own_service(own_triton, tmp_path):
-    with ServiceProcess(log=tmp_path / "service.log", triton_address=own_triton.grpc_address, **FAST_CANARY) as process:
+    settings = {"model_repository": own_triton.model_repository, "triton_address": own_triton.grpc_address}
+    with ServiceProcess(log=tmp_path / "service.log", **settings, **FAST_CANARY) as process:
         yield process
 
 
@@ -68,29 +78,33 @@ def test_a_frozen_triton_is_told_within_the_deadline(own_triton, own_service):
     assert wait_until(own_service.is_serving, 30)
 
 
-def test_a_service_may_start_before_triton(tmp_path):
-    triton = TritonProcess(MODEL_REPOSITORY, log=tmp_path / "triton.log")
-    service = ServiceProcess(log=tmp_path / "service.log", triton_address=triton.grpc_address, **FAST_CANARY)
+def test_a_service_may_start_before_a_triton_that_loads_all_models_by_itself(repository, tmp_path):
+    add_version(repository, "cnn", 1)
+    triton = TritonProcess(repository, log=tmp_path / "triton.log")  # and lets nobody have models loaded
+    settings = {"model_repository": repository, "triton_address": triton.grpc_address}
+    service = ServiceProcess(log=tmp_path / "service.log", loaded_models="", **settings, **FAST_CANARY)
+    for unused in set(MODELS) - {"multimodal", "cnn"}:  # it does not start with a folder that holds no version
+        shutil.rmtree(repository / unused)
     service.start(wait=False)
     try:
         assert wait_until(lambda: service.health() == "NOT_SERVING", 60)
-        with triton:
+        with triton, TriageClient(service.address, deadline_s=30) as client:
             assert wait_until(service.is_serving, 60)
+            assert client.classify(GOOD, model="cnn").model == "cnn"
+            add_version(repository, "lstm", 1)
+            assert wait_until(lambda: service.health("wigeup.v1.Triage/lstm") == "NOT_SERVING", 30)
+            with pytest.raises(ServiceUnavailable, match="refuses: .*not allowed"):
+                client.classify(GOOD, model="lstm")
     finally:
         service.stop()
 
 
-def test_a_model_that_answers_wrongly_is_not_ready(triton, tmp_path):
-    repository = tmp_path / "models"
-    shutil.copytree(MODEL_REPOSITORY, repository)
-    path = repository / "vgg16/1/contract.json"
-    contract = json.loads(path.read_text(encoding="utf-8"))
-    contract["canary"]["probability"] = 1 - contract["canary"]["probability"]
-    path.write_text(json.dumps(contract), encoding="utf-8")
+def test_a_model_that_answers_wrongly_is_not_ready(repository, own_triton, tmp_path):
+    lie = Graph(precision="fp32", provider="none", canary=Canary(probability=0.7, tolerance=1e-3), gate={})
+    add_version(repository, "vgg16", 1, probability=0.3, graphs=dict.fromkeys(GRAPH_FILES, lie))
 
-    with ServiceProcess(
-        log=tmp_path / "log", triton_address=triton.grpc_address, model_repository=repository, **FAST_CANARY
-    ) as service:
+    settings = {"model_repository": repository, "triton_address": own_triton.grpc_address}
+    with ServiceProcess(log=tmp_path / "log", **settings, **FAST_CANARY) as service:
         assert wait_until(lambda: "answers the canary of vgg16/1" in service.log_text(), 30)
         assert service.health("wigeup.v1.Triage/vgg16") == "NOT_SERVING"
         with TriageClient(service.address, deadline_s=10) as client:
@@ -99,6 +113,21 @@ def test_a_model_that_answers_wrongly_is_not_ready(triton, tmp_path):
             assert client.classify(GOOD, model="multimodal").audio_s == 2
         assert service.is_serving("wigeup.v1.Triage/multimodal")
         assert service.is_serving("wigeup.v1.Triage")
+
+
+def test_a_graph_that_the_contract_does_not_know_is_not_served(repository, own_triton, tmp_path):
+    add_version(repository, "vgg16", 1)
+    path = repository / "vgg16/configs/cpu.pbtxt"
+    path.write_text(path.read_text(encoding="utf-8").replace(VGG16.cpu.graph_file, "other.onnx"), encoding="utf-8")
+    shutil.copy(repository / "vgg16/1/model.onnx", repository / "vgg16/1/other.onnx")
+
+    settings = {"model_repository": repository, "triton_address": own_triton.grpc_address}
+    with (
+        ServiceProcess(log=tmp_path / "log", **settings, **FAST_CANARY) as service,
+        TriageClient(service.address, deadline_s=10) as client,
+        pytest.raises(ServiceUnavailable, match="serves 'other.onnx' of vgg16/1; its contract knows model.onnx, "),
+    ):
+        client.classify(GOOD, model="vgg16")
 
 
 @pytest.mark.parametrize(
@@ -111,9 +140,7 @@ def test_a_model_that_answers_wrongly_is_not_ready(triton, tmp_path):
         (lambda contract: contract["decision"]["with_transcript"].update(threshold=2), "threshold"),
     ],
 )
-def test_a_contract_that_does_not_fit_stops_the_start(tmp_path, change, reason):
-    repository = tmp_path / "models"
-    shutil.copytree(MODEL_REPOSITORY / "multimodal", repository / "multimodal")
+def test_a_contract_that_does_not_fit_stops_the_start(repository, tmp_path, change, reason):
     path = repository / "multimodal/1/contract.json"
     contract = json.loads(path.read_text(encoding="utf-8"))
     change(contract)
@@ -136,6 +163,8 @@ def test_a_contract_that_does_not_fit_stops_the_start(tmp_path, change, reason):
         ({"tls_key": "/nowhere.pem"}, "tls_key"),
         ({"model_repository": "/nowhere"}, "/nowhere holds no trained model"),
         ({"default_model": "resnet"}, "the default model is 'resnet'"),
+        ({"loaded_models": "multimodal,resnet"}, "model 'resnet' is unknown; there are multimodal, vgg16"),
+        ({"max_on_demand": 0}, "max_on_demand"),
     ],
 )
 def test_a_bad_setting_stops_the_start_by_name(tmp_path, settings, message):

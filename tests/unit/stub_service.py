@@ -17,14 +17,18 @@ MIB = 1024 * 1024
 FAIL_PREFIX = "fail-"
 # A request for this model stays unanswered until its caller gives up.
 HANGING_MODEL = "hanging"
-EMERGENCY_WORD = "불"
+EMERGENCY_WORD, UNCERTAIN_WORD = "불", "글쎄"
+KINDS = ("화재", "가스사고", "갇힘")
 HOP_S = WINDOW_S = 7.0
 RETRY_AFTER_MS = 250
 
 
 @dataclass
 class StubTriage(triage_pb2_grpc.TriageServicer):
-    """Judges by the transcript: "불" (fire) is an emergency. Keeps what it was asked, and how long it had."""
+    """Judges by the transcript: "불" (fire) is an emergency, "글쎄" (well...) uncertain.
+
+    Keeps what it was asked, and how long it had.
+    """
 
     requests: list[triage_pb2.ClassifyRequest] = field(default_factory=list)
     time_remaining_s: list[float] = field(default_factory=list)
@@ -44,14 +48,21 @@ class StubTriage(triage_pb2_grpc.TriageServicer):
 
     def _verdict(self, request: triage_pb2.ClassifyRequest) -> triage_pb2.Verdict:
         emergency = EMERGENCY_WORD in request.transcript
-        probability = 0.93 if emergency else 0.07
+        uncertain = UNCERTAIN_WORD in request.transcript
+        probability = 0.93 if emergency else 0.42 if uncertain else 0.07
+        decision = triage_pb2.DECISION_NORMAL
+        if emergency or uncertain:
+            decision = triage_pb2.DECISION_EMERGENCY if emergency else triage_pb2.DECISION_UNCERTAIN
         return triage_pb2.Verdict(
             call_id=request.call_id,
             model=request.model or "multimodal",
-            model_version="1",
+            model_version=request.model_version or "1",
             probability=probability,
             threshold=0.5,
+            uncertain_from=0.3,
             emergency=emergency,
+            decision=decision,
+            kinds=[triage_pb2.KindProbability(name=name, probability=0.6 / (n + 1)) for n, name in enumerate(KINDS)],
             audio_s=self.windows * HOP_S,
             timeline=[
                 triage_pb2.WindowScore(start_s=n * HOP_S, end_s=n * HOP_S + WINDOW_S, probability=probability / (n + 1))
@@ -70,7 +81,8 @@ class StubTriage(triage_pb2_grpc.TriageServicer):
         # As large as the audio: 48 MiB in must be able to come back.
         tensor = triage_pb2.Tensor(name="mel", datatype="FP32", shape=[1, 128, 300, 1], raw_contents=request.audio)
         row = triage_pb2.WindowScore(start_s=0, end_s=WINDOW_S)
-        return triage_pb2.PreprocessResponse(model="multimodal", model_version="1", inputs=[tensor], rows=[row])
+        version = request.model_version or "1"
+        return triage_pb2.PreprocessResponse(model="multimodal", model_version=version, inputs=[tensor], rows=[row])
 
     def ListModels(
         self,
@@ -87,10 +99,18 @@ class StubTriage(triage_pb2_grpc.TriageServicer):
             outputs=[triage_pb2.TensorSpec(name="probability", datatype="FP32", shape=[1])],
             threshold_with_transcript=0.5,
             threshold_without_transcript=0.4,
+            uncertain_from_with_transcript=0.3,
+            uncertain_from_without_transcript=0.2,
             figures={"recall": 0.98},
             corpus="합성 말뭉치",
+            kinds=KINDS,
+            loaded=True,
+            precision="int8",
+            provider="OpenVINOExecutionProvider",
         )
-        return triage_pb2.ListModelsResponse(models=[model])
+        return triage_pb2.ListModelsResponse(
+            models=[model, triage_pb2.Model(name="cnn", version="3", window_s=WINDOW_S)]
+        )
 
 
 def _fail_if_asked(model: str, context: grpc.ServicerContext) -> None:

@@ -20,6 +20,7 @@ from client import (
     Channel,
     DeadlineExceeded,
     Health,
+    KindProbability,
     Priority,
     ServiceUnavailable,
     TriageClient,
@@ -72,6 +73,7 @@ def test_sends_every_field(ask: Ask, service: Service) -> None:
         format=AudioFormat.pcm16(16_000, 2),
         transcript="불이 났어요",
         model="vgg16",
+        model_version="4",
         call_id="call-7",
         priority=Priority.URGENT,
         channel=Channel.SECOND,
@@ -88,6 +90,7 @@ def test_sends_every_field(ask: Ask, service: Service) -> None:
             ),
             transcript="불이 났어요",
             model="vgg16",
+            model_version="4",
             call_id="call-7",
             priority=triage_pb2.PRIORITY_URGENT,
         )
@@ -123,6 +126,12 @@ def test_converts_the_verdict(ask: Ask, service: Service) -> None:
     assert (verdict.model, verdict.model_version, verdict.call_id) == ("multimodal", "1", "call-7")
     assert (verdict.audio_s, verdict.times.total_ms, verdict.times.inference_ms) == (14.0, 7.75, 4.0)
     assert verdict.warnings == ("no_transcript",)
+    assert (verdict.decision, verdict.uncertain_from) == ("normal", 0.3)
+    assert verdict.kinds == (
+        KindProbability("화재", 0.6),
+        KindProbability("가스사고", 0.3),
+        KindProbability("갇힘", 0.2),
+    )
 
 
 def test_results_are_frozen_and_become_json(service: Service) -> None:
@@ -137,7 +146,7 @@ def test_results_are_frozen_and_become_json(service: Service) -> None:
 
 
 def test_lists_models(ask: Ask, service: Service) -> None:
-    (model,) = ask(service.address, "list_models")
+    model, unloaded = ask(service.address, "list_models")
 
     assert model.name == "multimodal"
     assert model.is_default
@@ -146,13 +155,18 @@ def test_lists_models(ask: Ask, service: Service) -> None:
     assert model.threshold_without_transcript == 0.4
     assert model.to_dict()["figures"] == {"recall": 0.98}
     assert model.corpus == "합성 말뭉치"
+    assert model.uncertain_from_without_transcript == 0.2
+    assert model.kinds == ("화재", "가스사고", "갇힘")
+    assert (model.loaded, model.precision, model.provider) == (True, "int8", "OpenVINOExecutionProvider")
+    assert (unloaded.name, unloaded.loaded, unloaded.precision) == ("cnn", False, "")
 
 
 def test_preprocess_carries_the_largest_messages_both_ways(ask: Ask, service: Service) -> None:
     audio = bytes(MAX_SEND_BYTES - 1024)
 
-    answer = ask(service.address, "preprocess", audio)
+    answer = ask(service.address, "preprocess", audio, model_version="2")
 
+    assert answer.model_version == "2"
     assert answer.inputs[0].raw_contents == audio
     assert answer.inputs[0].shape == (1, 128, 300, 1)
     assert (answer.rows[0].start_s, answer.rows[0].end_s) == (0.0, 7.0)

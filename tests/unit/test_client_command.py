@@ -54,10 +54,24 @@ def test_shows_one_recording_as_a_panel(service: Service, clip: str, capsys: Cap
     assert "call[1].wav" in out
     assert "EMERGENCY" in out
     assert "probability 0.930" in out
-    assert "threshold 0.500" in out
+    assert "threshold 0.500   uncertain from 0.300" in out
+    assert "if an emergency: 화재 0.60, 가스사고 0.30, 갇힘 0.20" in out
     assert "14.0-21.0 s" in out
     assert "█" in out
     assert "7.8 ms" in out
+
+
+@pytest.mark.usefixtures("service")
+def test_an_uncertain_call_is_given_to_a_human(clip: str, capsys: Captured) -> None:
+    assert main(["classify", clip, "--transcript", "글쎄요"]) == 0
+    out = capsys.readouterr().out
+    assert "UNCERTAIN" in out
+    assert "A human must decide." in out
+
+    assert main(["classify", clip, "--transcript", "글쎄요", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["decision"], document["emergency"], document["uncertain_from"]) == ("uncertain", False, 0.3)
+    assert document["kinds"][0] == {"name": "화재", "probability": 0.6}
 
 
 @pytest.mark.usefixtures("service")
@@ -76,8 +90,8 @@ def test_every_option_reaches_the_service(service: Service, tmp_path: Path) -> N
     text.write_text("살려 주세요\n", encoding="utf-8")
 
     code = main(
-        f"classify {audio} --transcript-file {text} --model vgg16 --call-id c-1 --urgent --timeout 500"
-        " --encoding pcm16 --rate 16000 --channels 2 --channel second".split()
+        f"classify {audio} --transcript-file {text} --model vgg16 --model-version 4 --call-id c-1 --urgent"
+        " --timeout 500 --encoding pcm16 --rate 16000 --channels 2 --channel second".split()
     )
 
     assert code == 0
@@ -92,6 +106,7 @@ def test_every_option_reaches_the_service(service: Service, tmp_path: Path) -> N
             ),
             transcript="살려 주세요",
             model="vgg16",
+            model_version="4",
             call_id="c-1",
             priority=triage_pb2.PRIORITY_URGENT,
         )
@@ -125,7 +140,7 @@ def test_a_folder_is_searched_in_order_with_sidecars(folder: Path, capsys: Captu
     assert code == 0
     assert [Path(line["file"]).name for line in lines] == ["a.ulaw", "b.wav", "신고.wav"]
     assert [line["emergency"] for line in lines] == [False, False, True]
-    assert captured.err == "3 recordings: 1 emergency, 0 failed\n"
+    assert captured.err == "3 recordings: 1 emergency, 0 uncertain, 0 failed\n"
 
 
 def test_headerless_suffixes_name_their_encoding(service: Service, tmp_path: Path) -> None:
@@ -160,6 +175,8 @@ def test_csv_has_a_row_for_each_recording(folder: Path, tmp_path: Path, capsys: 
     assert captured.out == ""
     assert [Path(row["file"]).name for row in rows] == ["a.ulaw", "b.wav", "신고.wav", "gone.wav"]
     assert [row["emergency"] for row in rows] == ["false", "false", "true", ""]
+    assert [row["decision"] for row in rows] == ["normal", "normal", "emergency", ""]
+    assert [row["kind"] for row in rows] == ["화재", "화재", "화재", ""]
     assert (rows[0]["warnings"], rows[0]["windows"], rows[0]["total_ms"]) == ("no_transcript", "1", "7.75")
     assert (rows[3]["error_status"], "No such file" in rows[3]["error"]) == ("FILE", True)
 
@@ -188,7 +205,7 @@ def test_one_bad_file_is_named_and_the_others_go_on(folder: Path, capsys: Captur
     err = capsys.readouterr().err
     assert code == 1
     assert errors == {"c.pcm": "FILE", "d.wav": "FILE", "e.wav": "RESOURCE_EXHAUSTED"}
-    assert "6 recordings: 1 emergency, 3 failed" in err
+    assert "6 recordings: 1 emergency, 0 uncertain, 3 failed" in err
     assert all(f"{name}: {status}" in err for name, status in errors.items())
     assert "must be given" in err
     assert "not UTF-8" in err
@@ -253,10 +270,13 @@ def test_a_table_file_that_cannot_be_written_is_an_error(
 @pytest.mark.usefixtures("service")
 def test_lists_models(capsys: Captured) -> None:
     assert main(["models"]) == 0
-    assert "multimodal" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "loaded, int8 by OpenVINOExecutionProvider" in out
+    assert "cnn   version 3   not loaded" in out
+    assert "names 3 kinds: 화재, 가스사고, 갇힘" in out
 
     assert main(["models", "--json"]) == 0
-    (model,) = json.loads(capsys.readouterr().out)["models"]
+    model, _ = json.loads(capsys.readouterr().out)["models"]
     assert (model["name"], model["corpus"], model["figures"]) == ("multimodal", "합성 말뭉치", {"recall": 0.98})
 
 

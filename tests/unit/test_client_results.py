@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from client.command.panels import WARNING_WORDS, strongest, warning_words
+from client.command.panels import STYLES, WARNING_WORDS, WORDS, strongest, warning_words
 from client.results import Tensor, WindowScore, verdict
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 
@@ -48,6 +48,27 @@ def test_a_warning_of_a_newer_service_is_kept() -> None:
 
     assert verdict(message).warnings == ("unknown_99",)
     assert warning_words("unknown_99") == "unknown 99"
+
+
+@pytest.mark.parametrize(
+    ("message", "decision"),
+    [
+        (triage_pb2.Verdict(decision=triage_pb2.DECISION_UNCERTAIN), "uncertain"),
+        (triage_pb2.Verdict(decision=triage_pb2.DECISION_NORMAL), "normal"),
+        (triage_pb2.Verdict(decision=triage_pb2.DECISION_EMERGENCY, emergency=True), "emergency"),
+        (triage_pb2.Verdict(emergency=True), "emergency"),
+        (triage_pb2.Verdict(), "normal"),
+    ],
+)
+def test_a_decision_is_named_also_where_an_older_service_says_none(message: triage_pb2.Verdict, decision: str) -> None:
+    assert verdict(message).decision == decision
+
+
+def test_every_decision_of_the_api_has_words_and_a_colour_of_its_own() -> None:
+    names = {name.removeprefix("DECISION_").lower() for name in triage_pb2.Decision.keys()} - {"unspecified"}  # noqa: SIM118
+
+    assert set(WORDS) == set(STYLES) == names
+    assert len(set(STYLES.values())) == 3
 
 
 def test_a_long_timeline_is_shown_by_its_strongest_windows() -> None:

@@ -60,7 +60,8 @@ def launcher_flags(*options: str) -> list[str]:
 def test_gpu_triton_gets_the_flags_of_the_launcher() -> None:
     program, *flags = service(GPU_FILE, "triton")["command"]
 
-    expected = [flag for flag in launcher_flags("--profile", "gpu") if not flag.startswith(WHEEL_ONLY)]
+    explicit = ("--model-control-mode", "explicit")
+    expected = [flag for flag in launcher_flags("--profile", "gpu", *explicit) if not flag.startswith(WHEEL_ONLY)]
     assert program == "tritonserver"
     assert flags == expected
 
@@ -74,11 +75,25 @@ def test_gpu_file_serves_the_gpu_profile() -> None:
 def test_cpu_image_serves_the_cpu_profile() -> None:
     program, script, *options = json.loads(instruction(Path("deploy/triton/Dockerfile"), "ENTRYPOINT"))
 
-    parsed = launch.parse_arguments(options)
+    parsed = launch.parse_arguments([*options, *service(COMPOSE_FILE, "triton")["command"]])
     assert (program, script) == ("python", "launch.py")
-    assert "command" not in service(COMPOSE_FILE, "triton")
     assert (parsed.profile, parsed.host, parsed.model_repository) == ("cpu", "0.0.0.0", Path("/models"))
     assert "--model-config-name=cpu" in launch.server_arguments(parsed, parsed.model_repository, Path("/backends"))
+
+
+def test_cpu_triton_loads_what_it_is_told_as_the_gpu_triton_does() -> None:
+    parsed = launch.parse_arguments(["--model-repository", "/models", *service(COMPOSE_FILE, "triton")["command"]])
+
+    flags = launch.server_arguments(parsed, Path("/models"), Path("/backends"))
+    assert "--model-control-mode=explicit" in flags
+    assert {flag for flag in flags if "readiness" in flag} == {"--strict-readiness=false"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_models_loaded_at_the_start_are_the_settings_default(file: str) -> None:
+    names = ",".join(Settings.model_fields["loaded_models"].default)
+
+    assert service(file, "preprocess")["environment"]["WIGEUP_LOADED_MODELS"] == f"${{WIGEUP_LOADED_MODELS:-{names}}}"
 
 
 def test_gpu_triton_reserves_a_gpu() -> None:

@@ -28,13 +28,30 @@ CLIP = Clip(
     split="train",
     seed=7,
     duration_s=3.25,
+    start_s=0.5,
+    end_s=3.75,
+    sample_rate_hz=44100,
+    bit_depth=32,
+    source_clip="r1",
     speaker_group="s1",
     background_group="b1",
     transcript_noise=True,
     snr_db=-1.5,
 )
-OTHER = replace(CLIP, clip_id="b", path="clips/b.wav", text="예약하려고요", label="normal", kind="식당예약")
-HEADER = "clip_id,path,text,label,kind,split,seed,duration_s"
+OTHER = replace(
+    CLIP,
+    clip_id="b",
+    path="4차년도.zip/b.wav",
+    text="예약하려고요",
+    label="normal",
+    kind="식당예약",
+    source_clip="r2",
+    votes="angry:3 sad:2",
+    agreement=0.6,
+    intensities="angry:2,1,1 sad:0,1",
+)
+HEADER = "clip_id,path,text,label,kind,split,seed,duration_s"  # the oldest manifests have these
+REQUIRED = "clip_id,path,text,label,kind,split,duration_s"
 
 
 def manifest(tmp_path: Path, *rows: str, header: str = HEADER) -> Path:
@@ -55,7 +72,7 @@ def test_round_trip_keeps_every_column(tmp_path: Path) -> None:
 def test_optional_columns_may_be_absent(tmp_path: Path) -> None:
     path = manifest(tmp_path, "a,a.wav,여보세요,normal,실내,test,0,2.5")
 
-    assert read_manifest(path) == [Clip("a", "a.wav", "여보세요", "normal", "실내", "test", 0, 2.5)]
+    assert read_manifest(path) == [Clip("a", "a.wav", "여보세요", "normal", "실내", "test", 2.5)]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +80,7 @@ def test_optional_columns_may_be_absent(tmp_path: Path) -> None:
     [
         ("a,a.wav,t,urgent,화재,train,0,2", ["label 'urgent'", "emergency, normal"]),
         ("a,a.wav,t,emergency,화재,dev,0,2", ["split 'dev'", "train, validation, test"]),
-        ("a,/a.wav,t,emergency,화재,train,0,2", ["path '/a.wav'", "below the manifest's folder"]),
+        ("a,/a.wav,t,emergency,화재,train,0,2", ["path '/a.wav'", "below the audio root"]),
         ("a,../a.wav,t,emergency,화재,train,0,2", ["path '../a.wav'"]),
         ("a,a.wav,t,emergency,화재,train,-1,2", ["seed '-1'", "at least 0"]),
         ("a,a.wav,t,emergency,화재,train,0,0", ["duration_s '0'", "longer than 0 s"]),
@@ -82,6 +99,33 @@ def test_names_file_line_value_and_rule_of_a_bad_row(tmp_path: Path, row: str, w
         read_manifest(path)
 
     assert all(word in str(caught.value) for word in [f"{path}, line 3", *words])
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ("-0.5,1.5,,,", ["start_s '-0.5'", "at least 0 s"]),
+        ("1,2.5,,,", ["start_s 1 and end_s 2.5", "duration_s (2)"]),
+        (",,0,,", ["sample_rate_hz '0'", "at least 1"]),
+        (",,,sixteen,", ["bit_depth 'sixteen'", "at least 1"]),
+        (",,,,1.5", ["agreement '1.5'", "within 0 and 1"]),
+    ],
+)
+def test_names_a_bad_optional_cell(tmp_path: Path, cells: str, words: list[str]) -> None:
+    header = REQUIRED + ",start_s,end_s,sample_rate_hz,bit_depth,agreement"
+
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(manifest(tmp_path, f"a,a.wav,t,normal,실내,train,2,{cells}", header=header))
+
+    assert all(word in str(caught.value) for word in ["line 2", *words])
+
+
+def test_a_clip_without_stretch_is_the_whole_recording(tmp_path: Path) -> None:
+    header = REQUIRED + ",start_s,end_s,seed"
+
+    (clip,) = read_manifest(manifest(tmp_path, "a,a.wav,t,normal,실내,train,2,,,", header=header))
+
+    assert (clip.start_s, clip.end_s, clip.seed) == (0.0, None, 0)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +151,7 @@ def test_refuses_an_id_that_occurs_twice(tmp_path: Path) -> None:
 
 
 def test_required_columns_come_first() -> None:
-    assert ",".join(COLUMNS).startswith(HEADER)
+    assert ",".join(COLUMNS).startswith(REQUIRED)
 
 
 def test_equal_words_are_equal_sentences_however_written() -> None:
@@ -121,6 +165,7 @@ def test_equal_words_are_equal_sentences_however_written() -> None:
     [
         ({"text": "불이 났어요 빨리 와 주세요."}, "sentence"),
         ({"spoken_text": CLIP.text}, "sentence"),
+        ({"source_clip": "r1"}, "source_clip 'r1'"),
         ({"speaker_group": "s1"}, "speaker_group 's1'"),
         ({"background_group": "b1"}, "background_group 'b1'"),
     ],

@@ -91,9 +91,9 @@ def test_normal_topics_are_no_emergency_kinds() -> None:
 def test_every_theme_holds_patterns_back_for_validation_and_test(theme: Theme) -> None:
     kept = [pattern.only_in for pattern in theme.patterns]
 
-    assert kept.count("test") >= 1
-    assert kept.count("validation") == 1
-    assert kept.count(None) >= 3
+    assert kept.count("test") == kept.count("validation") >= 2
+    assert kept.count(None) >= 0.7 * len(kept)
+    assert len(kept) >= (15 if theme.label == "emergency" and theme.difficulty == "hard" else 36)
 
 
 def test_a_split_draws_its_own_and_the_shared_patterns_only() -> None:

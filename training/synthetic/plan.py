@@ -17,6 +17,8 @@ from training.synthetic.casting import (
     MAX_SPEECH_S,
     MIN_CLIP_S,
     MIN_SPEECH_S,
+    RAISED_TILT_DB,
+    TILT_DB,
     Condition,
     agitated,
     draw_condition,
@@ -59,6 +61,7 @@ class PlannedClip:
     speech_s: float
     lead_s: float
     take_seed: int
+    tilt_db: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class _Line:
     theme: Theme
     voice: Voice
     speech_s: float
+    tilt_db: float
 
 
 @dataclass(slots=True)
@@ -77,15 +81,17 @@ class _Planner:
 
     def line(self, theme: Theme, split: Split, voice: Voice, fits: Callable[[float], bool], tries: int) -> _Line | None:
         """A new sentence whose spoken length `fits`, or None where `tries` draws brought none."""
+        tilt_db = self.rng.uniform(*TILT_DB)
         if stressed := self.rng.random() < AGITATED_SHARE[theme.label, theme.difficulty]:
             voice = agitated(voice)
+            tilt_db += self.rng.uniform(*RAISED_TILT_DB)
         for _ in range(tries):
             sentence = draw(theme, split, self.rng)
             speech_s = expected_speech_s(sentence.text, voice.rate_wpm)
             if fits(speech_s) and normalise_sentence(sentence.text) not in self.taken:
                 if stressed and self.rng.random() < 0.5:
                     sentence = replace(sentence, text=sentence.text.replace(".", "!"))
-                return _Line(sentence, theme, voice, speech_s)
+                return _Line(sentence, theme, voice, speech_s, round(tilt_db, 2))
         return None
 
     def pair(self, emergency: Theme, normal: Theme, split: Split) -> tuple[PlannedClip, PlannedClip]:
@@ -141,7 +147,7 @@ class _Planner:
             overdrive_db=condition.overdrive_db,
         )
         lead_s = (duration_s - speech_s) * condition.lead_share
-        return PlannedClip(clip, line.sentence.text, line.voice, speech_s, lead_s, take_seed)
+        return PlannedClip(clip, line.sentence.text, line.voice, speech_s, lead_s, take_seed, line.tilt_db)
 
     def transcript(self, text: str) -> str:
         """`text` with recognition errors, different from every sentence so far."""

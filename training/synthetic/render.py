@@ -19,6 +19,7 @@ from training.synthetic.telephone import (
     from_db,
     overdriven,
     telephone,
+    tilted,
     to_line_rate,
     write_mulaw,
 )
@@ -40,7 +41,7 @@ def _spoken(planned: PlannedClip) -> Samples:
             break
         voice = replace(voice, rate_wpm=round(voice.rate_wpm * stretch))
         samples = speak(planned.spoken, voice)
-    return to_line_rate(samples, SPEECH_RATE_HZ)
+    return tilted(to_line_rate(samples, SPEECH_RATE_HZ), planned.tilt_db)
 
 
 def _placed(speech: Samples, planned: PlannedClip, samples: int) -> Samples:

@@ -9,11 +9,22 @@ from typing import Final, Literal
 
 from training.manifest import EMERGENCY_KINDS, Label, Split
 from training.synthetic.data import (
-    emergency_accident,
-    emergency_crime,
+    accident_words,
+    crime_words,
+    disaster_words,
+    emergency_assault,
     emergency_disaster,
-    normal_everyday,
-    normal_hard,
+    emergency_fire,
+    emergency_injury,
+    emergency_property,
+    everyday_words,
+    hard_business,
+    hard_feelings,
+    hard_stories,
+    hard_words,
+    normal_life,
+    normal_offices,
+    normal_orders,
     words,
 )
 from training.synthetic.data.topic import Topic
@@ -21,8 +32,14 @@ from training.synthetic.grammar import Grammar
 
 Difficulty = Literal["plain", "hard"]
 
-_TABLES: Final = (words, emergency_crime, emergency_accident, emergency_disaster, normal_everyday, normal_hard)
-_TOPICS: Final = tuple(topic for table in _TABLES[1:] for topic in table.TOPICS)
+_WORDS: Final = (words, accident_words, crime_words, disaster_words, everyday_words, hard_words)
+_EMERGENCIES: Final = tuple(
+    topic
+    for table in (emergency_assault, emergency_disaster, emergency_fire, emergency_injury, emergency_property)
+    for topic in table.TOPICS
+)
+_EVERYDAY: Final = (*normal_orders.TOPICS, *normal_offices.TOPICS, *normal_life.TOPICS)
+_HARD_NORMAL: Final = (*hard_stories.TOPICS, *hard_business.TOPICS, *hard_feelings.TOPICS)
 
 OPENING_SHARE: Final = 0.5  # of sentences that open with words before the matter
 OPENING_IS_SHARED: Final = 0.6  # of openings that come from the list both classes use
@@ -32,7 +49,7 @@ UNSEEN_SHARE: Final = 0.5  # of validation and test sentences whose pattern trai
 HARD_EMERGENCY_SHARE: Final = 0.2
 HARD_NORMAL_SHARE: Final = 0.4
 CLUMSY_RETRIES: Final = 4  # "...는데 ...는데요" is possible Korean, but one is enough
-TWO_UNSEEN_FROM: Final = 10  # lists this long keep two patterns for the test split
+UNSEEN_PATTERNS: Final = 0.1  # of a list's patterns, kept for the validation split and as many for the test split
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +84,7 @@ class Sentence:
 
 def _merged_slots() -> dict[str, tuple[str, ...]]:
     slots: dict[str, tuple[str, ...]] = {}
-    for table in _TABLES:
+    for table in _WORDS:
         if clash := slots.keys() & table.SLOTS.keys():
             raise ValueError(f"{table.__name__} fills slots that another table fills: {sorted(clash)}")
         slots |= table.SLOTS
@@ -78,17 +95,17 @@ def _merged_slots() -> dict[str, tuple[str, ...]]:
 def grammar() -> Grammar:
     """All slots of all tables, every pattern checked."""
     made = Grammar(_merged_slots())
-    for topic in _TOPICS:
+    for topic in (*_EMERGENCIES, *_EVERYDAY, *_HARD_NORMAL):
         for pattern in (*topic.opens, *topic.plain, *topic.hard, *topic.tails):
             made.check(pattern)
     return made
 
 
 def _kept_for(index: int, count: int) -> Split | None:
-    for_test = 2 if count >= TWO_UNSEEN_FROM else 1
-    if index >= count - for_test:
+    for_each = max(1, round(count * UNSEEN_PATTERNS))
+    if index >= count - for_each:
         return "test"
-    return "validation" if index == count - for_test - 1 else None
+    return "validation" if index >= count - 2 * for_each else None
 
 
 def _theme(topic: Topic, difficulty: Difficulty, texts: tuple[str, ...]) -> Theme:
@@ -106,10 +123,10 @@ def themes(label: Label, difficulty: Difficulty) -> tuple[Theme, ...]:
     Hard emergencies are calm or indirect; hard normal calls use the words of emergencies.
     """
     if label == "emergency":
-        topics = sorted((t for t in _TOPICS if t.label == label), key=lambda t: EMERGENCY_KINDS.index(t.kind))
+        topics = sorted(_EMERGENCIES, key=lambda topic: EMERGENCY_KINDS.index(topic.kind))
         return tuple(_theme(t, difficulty, t.hard if difficulty == "hard" else t.plain) for t in topics)
-    table = normal_hard if difficulty == "hard" else normal_everyday
-    return tuple(_theme(topic, difficulty, topic.plain) for topic in table.TOPICS)
+    normal = _HARD_NORMAL if difficulty == "hard" else _EVERYDAY
+    return tuple(_theme(topic, difficulty, topic.plain) for topic in normal)
 
 
 @cache

@@ -11,8 +11,8 @@ from training.manifest import Label
 class Topic:
     """Patterns of one kind of call.
 
-    Order matters: of `plain` and of `hard`, the last pattern (the last two from ten on) is kept for the test split
-    alone and the one before for the validation split alone.
+    Order matters: of `plain` and of `hard`, the last tenth is kept for the test split alone and the tenth before it
+    for the validation split alone (`sentences.UNSEEN_PATTERNS`).
     """
 
     kind: str

@@ -91,6 +91,32 @@ PRIORITY_URGENT: Priority.ValueType  # 2
 """Overtakes waiting normal requests, in the service and in Triton."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
+class _Decision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_UNSPECIFIED: _Decision.ValueType  # 0
+    DECISION_NORMAL: _Decision.ValueType  # 1
+    """probability < uncertain_from"""
+    DECISION_UNCERTAIN: _Decision.ValueType  # 2
+    """uncertain_from <= probability < threshold: for a human to decide."""
+    DECISION_EMERGENCY: _Decision.ValueType  # 3
+    """probability >= threshold"""
+
+class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
+    """What the probability means: two thresholds part three bands."""
+
+DECISION_UNSPECIFIED: Decision.ValueType  # 0
+DECISION_NORMAL: Decision.ValueType  # 1
+"""probability < uncertain_from"""
+DECISION_UNCERTAIN: Decision.ValueType  # 2
+"""uncertain_from <= probability < threshold: for a human to decide."""
+DECISION_EMERGENCY: Decision.ValueType  # 3
+"""probability >= threshold"""
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
 class _Warning:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -177,6 +203,7 @@ class ClassifyRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     audio: _builtins.bytes
     transcript: _builtins.str
     """What was said, in Korean, as far as it is known; may be empty."""
@@ -185,6 +212,8 @@ class ClassifyRequest(_message.Message):
     call_id: _builtins.str
     """The caller's own name for the call: at most 128 printable ASCII characters. Logged and echoed."""
     priority: Global___Priority.ValueType
+    model_version: _builtins.str
+    """Exactly this version of the model, a candidate for promotion included; empty for the one in service."""
     @_builtins.property
     def format(self) -> Global___AudioFormat: ...
     def __init__(
@@ -196,14 +225,39 @@ class ClassifyRequest(_message.Message):
         model: _builtins.str = ...,
         call_id: _builtins.str = ...,
         priority: Global___Priority.ValueType = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "call_id", b"call_id", "format", b"format", "model", b"model", "priority", b"priority", "transcript", b"transcript"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "call_id", b"call_id", "format", b"format", "model", b"model", "model_version", b"model_version", "priority", b"priority", "transcript", b"transcript"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class KindProbability(_message.Message):
+    """A kind of emergency by its Korean name, and how likely it is, given that the call is an emergency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    probability: _builtins.float
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KindProbability: _TypeAlias = KindProbability  # noqa: Y015
 
 @_typing.final
 class WindowScore(_message.Message):
@@ -241,8 +295,9 @@ class StageTimes(_message.Message):
     TEXT_MS_FIELD_NUMBER: _builtins.int
     INFERENCE_MS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
+    LOAD_MS_FIELD_NUMBER: _builtins.int
     wait_ms: _builtins.float
-    """for admission"""
+    """for admission, the wait for a model to be loaded not included"""
     decode_ms: _builtins.float
     """bytes to samples at 8000 Hz"""
     audio_ms: _builtins.float
@@ -252,6 +307,8 @@ class StageTimes(_message.Message):
     inference_ms: _builtins.float
     """in Triton, its queue and the way there included"""
     total_ms: _builtins.float
+    load_ms: _builtins.float
+    """until Triton had loaded the model; 0 where it was loaded"""
     def __init__(
         self,
         *,
@@ -261,10 +318,11 @@ class StageTimes(_message.Message):
         text_ms: _builtins.float = ...,
         inference_ms: _builtins.float = ...,
         total_ms: _builtins.float = ...,
+        load_ms: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_ms", b"audio_ms", "decode_ms", b"decode_ms", "inference_ms", b"inference_ms", "text_ms", b"text_ms", "total_ms", b"total_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_ms", b"audio_ms", "decode_ms", b"decode_ms", "inference_ms", b"inference_ms", "load_ms", b"load_ms", "text_ms", b"text_ms", "total_ms", b"total_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,6 +342,9 @@ class Verdict(_message.Message):
     TIMELINE_FIELD_NUMBER: _builtins.int
     TIMES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_FROM_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     model: _builtins.str
     model_version: _builtins.str
@@ -293,6 +354,9 @@ class Verdict(_message.Message):
     """emergency = probability >= threshold."""
     emergency: _builtins.bool
     audio_s: _builtins.float
+    decision: Global___Decision.ValueType
+    uncertain_from: _builtins.float
+    """The lower end of the band in which a human decides; at most `threshold`."""
     @_builtins.property
     def timeline(self) -> _containers.RepeatedCompositeFieldContainer[Global___WindowScore]:
         """One entry a window, in order of time."""
@@ -301,6 +365,12 @@ class Verdict(_message.Message):
     def times(self) -> Global___StageTimes: ...
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[Global___Warning.ValueType]: ...
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindProbability]:
+        """The three likeliest kinds, likeliest first, by the strongest evidence in the recording. Always filled by a model that
+        names kinds (Model.kinds); what they say holds only if the call is an emergency.
+        """
+
     def __init__(
         self,
         *,
@@ -314,10 +384,13 @@ class Verdict(_message.Message):
         timeline: _abc.Iterable[Global___WindowScore] | None = ...,
         times: Global___StageTimes | None = ...,
         warnings: _abc.Iterable[Global___Warning.ValueType] | None = ...,
+        decision: Global___Decision.ValueType = ...,
+        uncertain_from: _builtins.float = ...,
+        kinds: _abc.Iterable[Global___KindProbability] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_s", b"audio_s", "call_id", b"call_id", "emergency", b"emergency", "model", b"model", "model_version", b"model_version", "probability", b"probability", "threshold", b"threshold", "timeline", b"timeline", "times", b"times", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_s", b"audio_s", "call_id", b"call_id", "decision", b"decision", "emergency", b"emergency", "kinds", b"kinds", "model", b"model", "model_version", b"model_version", "probability", b"probability", "threshold", b"threshold", "timeline", b"timeline", "times", b"times", "uncertain_from", b"uncertain_from", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -331,9 +404,12 @@ class PreprocessRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     audio: _builtins.bytes
     transcript: _builtins.str
     model: _builtins.str
+    model_version: _builtins.str
+    """as in ClassifyRequest"""
     @_builtins.property
     def format(self) -> Global___AudioFormat: ...
     def __init__(
@@ -343,10 +419,11 @@ class PreprocessRequest(_message.Message):
         format: Global___AudioFormat | None = ...,
         transcript: _builtins.str = ...,
         model: _builtins.str = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "format", b"format", "model", b"model", "transcript", b"transcript"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "format", b"format", "model", b"model", "model_version", b"model_version", "transcript", b"transcript"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -469,6 +546,12 @@ class Model(_message.Message):
     THRESHOLD_WITHOUT_TRANSCRIPT_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
     CORPUS_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_FROM_WITH_TRANSCRIPT_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_FROM_WITHOUT_TRANSCRIPT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     is_default: _builtins.bool
@@ -477,6 +560,15 @@ class Model(_message.Message):
     threshold_with_transcript: _builtins.float
     threshold_without_transcript: _builtins.float
     corpus: _builtins.str
+    loaded: _builtins.bool
+    """Whether Triton has it ready now. If not, its first request loads it, where the service does so."""
+    precision: _builtins.str
+    """Of the graph that Triton serves: "fp32", "fp16" or "int8", and the ONNX Runtime provider that its figures come
+    from. Empty while the model is not loaded.
+    """
+    provider: _builtins.str
+    uncertain_from_with_transcript: _builtins.float
+    uncertain_from_without_transcript: _builtins.float
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
     @_builtins.property
@@ -484,6 +576,10 @@ class Model(_message.Message):
     @_builtins.property
     def figures(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Figures on the test split that travels with the model, by name, with the corpus they were measured on."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The kinds of emergency that the model tells apart; empty where it names none."""
 
     def __init__(
         self,
@@ -499,10 +595,16 @@ class Model(_message.Message):
         threshold_without_transcript: _builtins.float = ...,
         figures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         corpus: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        loaded: _builtins.bool = ...,
+        precision: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        uncertain_from_with_transcript: _builtins.float = ...,
+        uncertain_from_without_transcript: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "figures", b"figures", "inputs", b"inputs", "is_default", b"is_default", "name", b"name", "outputs", b"outputs", "reads_transcript", b"reads_transcript", "threshold_with_transcript", b"threshold_with_transcript", "threshold_without_transcript", b"threshold_without_transcript", "version", b"version", "window_s", b"window_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "figures", b"figures", "inputs", b"inputs", "is_default", b"is_default", "kinds", b"kinds", "loaded", b"loaded", "name", b"name", "outputs", b"outputs", "precision", b"precision", "provider", b"provider", "reads_transcript", b"reads_transcript", "threshold_with_transcript", b"threshold_with_transcript", "threshold_without_transcript", b"threshold_without_transcript", "uncertain_from_with_transcript", b"uncertain_from_with_transcript", "uncertain_from_without_transcript", b"uncertain_from_without_transcript", "version", b"version", "window_s", b"window_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

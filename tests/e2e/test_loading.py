@@ -1,0 +1,240 @@
+"""Models are loaded when they are needed: at the start, by their first request, after a restart of Triton."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from tritonclient import grpc as triton_grpc
+
+from client import (
+    AudioFormat,
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    ServiceUnavailable,
+    TriageClient,
+)
+from preprocess_service.model_spec import MODELS
+from tests.e2e.tiny_models import LIKELIEST, PROVIDER, add_version, load_slowly, make_repository
+from tests.e2e.traffic import Traffic
+from tests.service_process import ServiceProcess
+from tests.triton_process import TritonProcess, wait_until
+from tests.unit.recordings import file_bytes, speech_like
+from training.manifest import EMERGENCY_KINDS
+
+GOOD = file_bytes(speech_like(2, 8000), 8000, "WAV")
+EXPLICIT = ("--model-control-mode", "explicit")
+FAST_CANARY = {"canary_interval_s": 0.2}
+SLOW_RUNS = 150  # of each warm-up: seconds
+
+
+def health_name(model):
+    return f"wigeup.v1.Triage/{model}"
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = make_repository(tmp_path_factory.mktemp("loading") / "models", "multimodal", "vgg16", "vgg16_lstm")
+    add_version(folder, "cnn", 1, probability=0.1)
+    add_version(folder, "lstm", 1, probability=0.9)
+    for name in ("cnn", "lstm", "vgg16"):
+        load_slowly(folder, name, SLOW_RUNS)
+    add_version(folder, "yamnet", 1, broken=True)
+    path = add_version(folder, "cnn_lstm", 1) / "contract.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"surprise": 1}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def empty_triton(repository, tmp_path_factory):
+    """A Triton that has loaded nothing by itself."""
+    log = tmp_path_factory.mktemp("triton") / "log"
+    with TritonProcess(repository, log=log, options=EXPLICIT) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def loading_service(repository, empty_triton, tmp_path_factory):
+    settings = {"model_repository": repository, "triton_address": empty_triton.grpc_address}
+    log = tmp_path_factory.mktemp("service") / "log"
+    with ServiceProcess(log=log, loaded_models="multimodal", **FAST_CANARY, **settings) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def caller(loading_service):
+    with TriageClient(loading_service.address, deadline_s=60) as client:
+        yield client
+
+
+def loads(triton, model):
+    """How often that Triton has begun to load the model."""
+    return triton.log.read_text(encoding="utf-8").count(f'"loading: {model}:1"')
+
+
+def test_the_first_request_loads_a_model_while_others_are_answered(loading_service, caller):
+    assert loading_service.health(health_name("cnn")) == "NOT_SERVING"
+    assert loading_service.is_serving()
+
+    with Traffic(loading_service.address, GOOD) as traffic:
+        assert traffic.goes_on()
+        before = len(traffic.verdicts)
+        first = caller.classify(GOOD, model="cnn")
+        during = len(traffic.verdicts) - before
+
+    assert during > 10
+    assert traffic.errors == []
+    assert first.times.load_ms > 100
+    assert first.times.total_ms >= first.times.load_ms
+    assert caller.classify(GOOD, model="cnn").times.load_ms < first.times.load_ms / 10
+    assert wait_until(lambda: loading_service.is_serving(health_name("cnn")), 30)
+
+
+def test_requests_at_once_wait_for_one_load(empty_triton, loading_service):
+    def call(_):
+        with TriageClient(loading_service.address, deadline_s=60) as client:
+            return client.classify(GOOD, model="lstm")
+
+    with ThreadPoolExecutor(8) as pool:
+        verdicts = list(pool.map(call, range(8)))
+
+    assert {verdict.model for verdict in verdicts} == {"lstm"}
+    assert all(verdict.times.load_ms > 100 for verdict in verdicts)
+    assert loads(empty_triton, "lstm") == 1
+
+
+def test_a_load_goes_on_when_nobody_waits_any_more(loading_service, caller):
+    with pytest.raises(DeadlineExceeded, match="while Triton loaded vgg16|Deadline Exceeded"):
+        caller.classify(GOOD, model="vgg16", deadline_s=0.5)
+
+    assert wait_until(lambda: loading_service.is_serving(health_name("vgg16")), 60)
+
+
+def test_a_model_that_triton_cannot_load_says_why(loading_service, caller):
+    for _ in range(2):  # the second within the pause: Triton is not asked again
+        with pytest.raises(ServiceUnavailable, match="Triton cannot load yamnet: .*Protobuf parsing failed"):
+            caller.classify(GOOD, model="yamnet")
+
+    assert caller.classify(GOOD).model == "multimodal"
+    assert loading_service.health(health_name("yamnet")) == "NOT_SERVING"
+
+
+def test_a_model_whose_contract_does_not_fit_is_left_out(loading_service, caller):
+    with pytest.raises(ModelNotFound, match=r"(?s)'cnn_lstm' cannot be asked: .*surprise"):
+        caller.classify(GOOD, model="cnn_lstm")
+
+    assert "cnn_lstm" not in {model.name for model in caller.list_models()}
+    assert loading_service.health(health_name("cnn_lstm")) == "SERVICE_UNKNOWN"
+    assert loading_service.log_text().count("version left out") == 1
+
+
+def test_the_list_says_what_is_loaded_and_how(caller):
+    caller.classify(GOOD)
+
+    models = {model.name: model for model in caller.list_models()}
+
+    assert (models["multimodal"].loaded, models["multimodal"].precision) == (True, "fp32")
+    assert models["multimodal"].provider == PROVIDER
+    assert models["multimodal"].kinds == EMERGENCY_KINDS
+    assert (models["yamnet"].loaded, models["yamnet"].precision, models["yamnet"].kinds) == (False, "", ())
+
+
+def test_a_verdict_lies_in_one_of_three_bands(caller):
+    verdicts = {model: caller.classify(GOOD, model=model) for model in ("cnn", "multimodal", "lstm")}
+
+    assert {model: verdict.decision for model, verdict in verdicts.items()} == {
+        "cnn": "normal",
+        "multimodal": "uncertain",
+        "lstm": "emergency",
+    }
+    assert [verdict.emergency for verdict in verdicts.values()] == [False, False, True]
+    assert {(verdict.uncertain_from, verdict.threshold) for verdict in verdicts.values()} == {(0.3, 0.8)}
+
+
+def test_a_verdict_names_the_three_likeliest_kinds(caller):
+    kinds = caller.classify(GOOD).kinds
+
+    assert [kind.name for kind in kinds[:2]] == list(EMERGENCY_KINDS[LIKELIEST : LIKELIEST + 2])
+    assert len(kinds) == 3
+    assert kinds[0].probability == pytest.approx(7.389 / (7.389 + 2.718 + 12), abs=1e-3)
+    assert kinds[0].probability > kinds[1].probability > kinds[2].probability > 0
+    assert caller.classify(GOOD, model="cnn").kinds == ()
+
+
+def test_a_second_service_takes_what_is_loaded_and_disturbs_nobody(repository, empty_triton, loading_service, tmp_path):
+    settings = {"model_repository": repository, "triton_address": empty_triton.grpc_address}
+    with Traffic(loading_service.address, GOOD) as traffic:
+        with (
+            ServiceProcess(log=tmp_path / "log", loaded_models="", load_on_demand=False, **settings) as second,
+            TriageClient(second.address, deadline_s=30) as client,
+        ):
+            assert client.classify(GOOD).model == "multimodal"
+            with pytest.raises(InvalidRequest, match="'vgg16_lstm', and WIGEUP_LOAD_ON_DEMAND is off") as refusal:
+                client.classify(GOOD, model="vgg16_lstm")
+        assert traffic.goes_on()
+
+    assert refusal.value.status is grpc.StatusCode.FAILED_PRECONDITION
+    assert loads(empty_triton, "multimodal") == 1
+    assert loads(empty_triton, "vgg16_lstm") == 0
+    assert traffic.errors == []
+
+
+@pytest.fixture(scope="module")
+def own_triton(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    repository = make_repository(folder / "models", "multimodal", "cnn", "lstm")
+    with TritonProcess(repository, log=folder / "triton.log", options=EXPLICIT) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def own_service(own_triton, tmp_path_factory):
+    settings = {"model_repository": own_triton.model_repository, "triton_address": own_triton.grpc_address}
+    settings |= {"loaded_models": "multimodal", "max_on_demand": 1}
+    with ServiceProcess(log=tmp_path_factory.mktemp("service") / "log", **FAST_CANARY, **settings) as process:
+        yield process
+
+
+def ready_models(triton):
+    with triton_grpc.InferenceServerClient(triton.grpc_address) as server:
+        return {name for name in MODELS if server.is_model_ready(name)}
+
+
+def test_the_least_recently_used_model_gives_way_but_not_while_it_is_used(own_triton, own_service):
+    minutes = bytes(900 * 8000)
+    with TriageClient(own_service.address, deadline_s=120) as client, ThreadPoolExecutor(1) as pool:
+        client.classify(GOOD, model="cnn")
+        long_call = pool.submit(client.classify, minutes, format=AudioFormat.mulaw(), model="cnn")
+        assert wait_until(lambda: rows_answered(own_triton, "cnn") > 20, 60)
+        client.classify(GOOD, model="lstm")
+        under_way, both = not long_call.done(), ready_models(own_triton)
+
+        assert long_call.result(120).audio_s == 900
+        assert under_way
+        assert both == {"multimodal", "cnn", "lstm"}
+        assert wait_until(lambda: ready_models(own_triton) == {"multimodal", "cnn"}, 30)
+
+        client.classify(GOOD, model="lstm")
+        assert ready_models(own_triton) == {"multimodal", "lstm"}
+        assert wait_until(lambda: own_service.health(health_name("cnn")) == "NOT_SERVING", 30)
+        assert own_service.is_serving()
+
+
+def rows_answered(triton, model):
+    with triton_grpc.InferenceServerClient(triton.grpc_address) as server:
+        return server.get_inference_statistics(model).model_stats[0].inference_count
+
+
+def test_models_are_loaded_again_after_a_restart_of_triton(own_triton, own_service):
+    with TriageClient(own_service.address, deadline_s=60) as client:
+        client.classify(GOOD, model="cnn")
+        own_triton.restart()
+
+        assert wait_until(own_service.is_serving, 60)
+        assert ready_models(own_triton) == {"multimodal"}
+        assert client.classify(GOOD).model == "multimodal"
+        assert client.classify(GOOD, model="cnn").model == "cnn"
+    assert own_service.exit_code() is None

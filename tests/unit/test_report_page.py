@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from preprocess_service.contract import OperatingPoint
+from preprocess_service.model_spec import CNN, MULTIMODAL
+from tests.unit.report_graphs import contract_of
+from training.manifest import EMERGENCY_KINDS, Clip, Label
+from training.report.alarms import Delays, FalseAlarms, poisson_rate
+from training.report.findings import Findings, Model, Surroundings
+from training.report.headline import headline
+from training.report.history import History, read_history
+from training.report.html import Markup, element, joined, table
+from training.report.intervals import Estimate, wilson
+from training.report.judgement import Judgement
+from training.report.kinds import kind_figures
+from training.report.listening import Heard
+from training.report.measurement import Measured
+from training.report.model_sections import model_section
+from training.report.page import page
+from training.report.record import plain, to_json
+from training.report.shortcuts import find_shortcuts
+
+EVIL = '<script>alert("1")</script>'
+CLIPS = 120
+RANDOM = np.random.default_rng(6)
+LABELS = np.arange(CLIPS) % 2 == 0
+
+
+def clip_of(index, source):
+    kind = EMERGENCY_KINDS[index % len(EMERGENCY_KINDS)] if LABELS[index] else EVIL
+    label: Label = "emergency" if LABELS[index] else "normal"
+    return Clip(str(index), "a.wav", EVIL, label, kind, "test", 1.0, source=source, speaker_group=f"{EVIL}{index // 5}")
+
+
+def judgement_of(source):
+    bare = np.clip(0.5 + 0.3 * np.where(LABELS, 1, -1) + 0.2 * RANDOM.standard_normal(CLIPS), 0.001, 0.999)
+    point = OperatingPoint(scale=1, offset=0, threshold=0.5, uncertain_from=0.3)
+    return Judgement(bare, tuple(clip_of(index, source) for index in range(CLIPS)), point)
+
+
+def model_of(spec, judged, history=None):
+    answers = RANDOM.random((CLIPS // 2, len(EMERGENCY_KINDS)))
+    truth = np.array([EMERGENCY_KINDS.index(clip.kind) for clip in judged.clips if clip.label == "emergency"])
+    measured = Measured(
+        test_clips=CLIPS,
+        groups=24,
+        by_clip=False,
+        metrics=judged.metrics(),
+        calibrations=judged.calibrations(1.5, 77),
+        band=judged.band(),
+        recall_by_kind=judged.said_by_kind("emergency"),
+        false_positives_by_topic=judged.said_by_kind("normal"),
+        accuracy_of_parts=judged.subsets(),
+        kinds=kind_figures(answers, truth, EMERGENCY_KINDS) if spec.names_kind else None,
+        sources=judged.sources(),
+        ablation_clips=CLIPS,
+        ablations={"as it is": judged.metrics()},
+        false_alarms=FalseAlarms(1, 0.5, 2, poisson_rate(2, 0.5), wilson(3, 100), (0.1, 0.9, 0.2)),
+        delays=Delays(3, 0, wilson(0, 3), 2.5, 4.0, (2.0, 2.5, 4.0)),
+        seconds=12.0,
+    )
+    return Model(contract_of(spec, {}), measured, history, judged, same_corpus=True)
+
+
+def findings_of(*, silence=0.0, source="synthetic", synthetic_share=1.0, specs=(MULTIMODAL,)):
+    judged = judgement_of(source)
+    noise = RANDOM.standard_normal((CLIPS, 4))
+    spoilt = noise + silence * LABELS[:, np.newaxis]
+    shortcuts = find_shortcuts(Heard(spoilt, noise, noise, noise, noise), judged.clips)
+    history = History({"loss": [0.7, 0.4], "val_loss": [0.8, 0.5]}, 60.0, "x86_64", "2026-11-22")
+    histories = {MULTIMODAL: history}
+    models = {spec.name: model_of(spec, judged, histories.get(spec)) for spec in specs}
+    clips = {"train": 500, "validation": 100, "test": CLIPS}
+    there = Surroundings(source, "f" * 64, clips, synthetic_share, "2026-11-22", "x86_64", {"Python": "3.11"}, False)
+    return Findings(there, shortcuts, models, ("yamnet",))
+
+
+FINDINGS = findings_of(specs=(MULTIMODAL, CNN))
+PAGE = page(FINDINGS)
+
+
+class Tags(HTMLParser):
+    """All start tags of a page, and whether every element that was opened is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.words.append(data)
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+TAGS = Tags(PAGE)
+
+
+def test_the_page_needs_nothing_else():
+    assert not TAGS.named("script")
+    assert not TAGS.named("link")
+    assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in TAGS.named("img"))
+    assert "url(" not in PAGE
+    assert all(anchor["href"].startswith("#") for anchor in TAGS.named("a"))
+
+
+def test_the_contents_lead_to_sections():
+    there = {attributes["id"] for _, attributes in TAGS.tags if "id" in attributes}
+
+    assert {anchor["href"][1:] for anchor in TAGS.named("a")} == there
+
+
+def test_names_from_a_manifest_stay_text():
+    evil = Tags(page(findings_of(source=EVIL, synthetic_share=0.0)))
+
+    assert not evil.named("script")
+    assert any(EVIL in words for words in evil.words)
+
+
+def test_tables_and_pictures_can_be_read_aloud():
+    assert all(cell["scope"] in ("row", "col") for cell in TAGS.named("th"))
+    assert len(TAGS.named("caption")) == len(TAGS.named("table"))
+    assert all(image["alt"] for image in TAGS.named("img"))
+    assert len(TAGS.named("figcaption")) == len(TAGS.named("img"))
+
+
+def test_every_figure_says_what_it_was_measured_on():
+    notes = re.findall(r"<(?:figcaption|small)>(.*?)</", PAGE)
+
+    about_test_clips = [note for note in notes if "Training and validation" not in note]
+    assert len(about_test_clips) > 15
+    for note in about_test_clips:
+        for part in ("corpus synthetic", "split", "2026-11-22", "x86_64", "Python 3.11", "SYNTHETIC"):
+            assert part in note
+    assert sum("n = " in note for note in about_test_clips) >= len(about_test_clips) - 1  # the original's has none
+
+
+def test_kinds_show_in_hangul():
+    assert all(kind in PAGE for kind in EMERGENCY_KINDS)
+
+
+def test_models_that_were_not_trained_are_named():
+    assert "yamnet" in PAGE
+    assert "not trained" in PAGE
+
+
+def test_curves_are_drawn_where_training_left_them():
+    assert PAGE.count("left no record of losses") == 1
+    assert "Loss and accuracy of every epoch of multimodal/1" in PAGE
+
+
+def test_the_original_work_stands_beside_ours_with_a_warning():
+    section = PAGE[PAGE.index('id="original"') :]
+
+    assert "0.9917" in section
+    assert "must not be compared" in section
+    assert "stayed at 0.5" in section
+
+
+def test_the_verdict_comes_first():
+    words = " ".join(TAGS.words)
+
+    assert words.index("SYNTHETIC.") < words.index("multimodal judged 120 test clips") < words.index("Models")
+
+
+def test_a_shortcut_voids_everything_prominently():
+    spoilt = findings_of(silence=2.0)
+
+    made, record = page(spoilt), to_json(spoilt)
+
+    assert made.count("INVALID") > 20  # in the verdict, in the shortcut section and under every figure
+    assert made.index("INVALID") < made.index("<nav")
+    assert 'role="alert"' in made
+    assert "Do not use these figures" in headline(spoilt)[0]
+    assert (record["status"], record["valid"]) == ("INVALID", False)
+
+
+def test_real_calls_without_shortcuts_are_valid():
+    real = findings_of(source="our calls", synthetic_share=0.0, specs=())
+
+    assert real.status == "VALID"
+    assert "SYNTHETIC" not in page(real)
+
+
+def test_a_corpus_that_is_partly_synthetic_is_so_called():
+    assert findings_of(synthetic_share=0.25, specs=()).status == "SYNTHETIC"
+
+
+def test_a_model_of_another_corpus_is_not_called_unheard():
+    models = {name: replace(model, same_corpus=False) for name, model in FINDINGS.models.items()}
+    foreign = replace(FINDINGS, models=models)
+
+    assert "that it had never heard" in " ".join(headline(FINDINGS))
+    assert "that it had never heard" not in " ".join(headline(foreign))
+    assert "trained on another corpus" in model_section(foreign, "cnn")
+
+
+def test_without_a_model_there_is_still_a_verdict():
+    empty = replace(FINDINGS, models={})
+
+    assert "No model" in " ".join(headline(empty))
+    assert Tags(page(empty)).named("table")
+
+
+def test_the_record_is_json_and_holds_the_numbers():
+    record = json.loads(json.dumps(to_json(FINDINGS), allow_nan=False))
+
+    figures = record["models"]["multimodal"]
+    assert figures["metrics"]["recall_at"]["0.01"]["n"] == CLIPS / 2
+    assert figures["metrics"]["auc"]["value"] == FINDINGS.models["multimodal"].measured.metrics.auc.value
+    assert figures["calibrations"]["temperature"] == 1.5
+    assert figures["history"]["curves"]["loss"] == [0.7, 0.4]
+    assert record["models"]["cnn"]["history"] is None
+    assert record["not_trained"] == ["yamnet"]
+    assert record["shortcuts"]["limit"] == 0.6
+    assert len(record["original_work"]["models"]) == 7
+
+
+def test_unknown_numbers_are_null_in_the_record():
+    assert plain({"a": Estimate(np.nan, 0.0, np.inf, 3), 0.1: (np.float64(1), np.array([1, 2]))}) == {
+        "a": {"value": None, "low": 0.0, "high": None, "n": 3},
+        "0.1": [1.0, [1, 2]],
+    }
+
+
+def test_elements_escape_what_is_not_markup():
+    assert element("p", "<b>", Markup("<i>"), title='"') == '<p title="&quot;">&lt;b&gt;<i></p>'
+    assert joined(["&", Markup("&amp;")]) == "&amp;&amp;"
+    assert EVIL not in table(EVIL, [EVIL], [[EVIL, EVIL]], EVIL)
+
+
+def test_kind_figures_count_the_likeliest_and_the_first_three():
+    answers = np.array([[0.7, 0.2, 0.1, 0.0], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+
+    figures = kind_figures(answers, np.array([0, 2, 0]), "abcd")
+
+    assert figures.confusion == ((1, 0, 0, 1), (0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0))
+    assert (figures.top_1.value, figures.top_3.value) == pytest.approx((1 / 3, 2 / 3))
+
+
+def test_training_histories_are_read(tmp_path):
+    assert read_history(tmp_path) is None
+    (tmp_path / "training.json").write_text('{"history": {"loss": [1, 0.5]}, "seconds": 3, "date": "2026-11-22"}')
+
+    assert read_history(tmp_path) == History({"loss": [1.0, 0.5]}, 3.0, "", "2026-11-22")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"history": {"loss": "high"}}', "{}"])
+def test_a_malformed_history_is_named(tmp_path, text):
+    (tmp_path / "training.json").write_text(text)
+
+    with pytest.raises(ValueError, match=r"training\.json"):
+        read_history(tmp_path)

@@ -1,0 +1,114 @@
+"""AI Hub 170, emergency voice and sound: one clip an annotation; 14 emergency classes and two normal ones."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from preprocess_service.features.audio import SHORTEST_S
+from training.importers.findings import BadItem, Finding, Findings
+from training.importers.labels import list_of, read_label, stretch_s, text_of, time_of, unit_s
+from training.importers.pairing import Pair, pair, part_of
+from training.importers.parallel import each
+from training.importers.tree import FoundFile, find_files, nfc
+from training.importers.wav_header import WavHeader, read_wav_header
+from training.manifest import EMERGENCY_KINDS, Clip
+
+SOURCE: Final = "aihub170"
+NORMAL_CLASSES: Final = ("실내", "실외")
+ALIASES: Final = {"간헐": "갇힘", "태풍/강풍": "태풍-강풍"}
+LABEL_SUFFIX: Final = "_label"  # 8.전기사고_226549.json belongs to 8.전기사고_226549_label.wav
+UNITS: Final = {1.0: "labels with times in seconds", 0.001: "labels with times in milliseconds"}
+
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """This corpus leaves nothing to choose."""
+
+
+def read(root: Path, arguments: argparse.Namespace, findings: Findings) -> list[Clip]:
+    """Every annotation below `root` that has its recording, all in split "train"."""
+    wavs, labels = find_files(root, (".wav", ".json"), findings)
+    pairs = pair(wavs, labels, _wav_key, lambda file: (part_of(file), file.stem), findings)
+    clips: list[Clip] = []
+    for found, problems, unit in each(partial(_read_pair, root), pairs, arguments.workers, "labels"):
+        clips += found
+        findings.extend(problems)
+        if unit:
+            findings.notes[UNITS[unit]] += 1
+    return clips
+
+
+def _wav_key(file: FoundFile) -> tuple[str, str]:
+    return part_of(file), file.stem.removesuffix(LABEL_SUFFIX)
+
+
+def _read_pair(root: Path, files: Pair) -> tuple[list[Clip], list[Finding], float | None]:
+    """The clips of one recording, what of it was not taken, and the unit of its times."""
+    clips, problems, at = [], [], files.label.path
+    try:
+        annotations = list_of(read_label(root, files.label.path), "annotations")
+        at = files.wav.path
+        header = read_wav_header(root, files.wav.path)
+        at = files.label.path
+        unit = unit_s(list(_ends(annotations)), header.duration_s)
+    except BadItem as error:
+        return [], [Finding("bad", error.reason, at, error.detail)], None
+    for number, annotation in enumerate(annotations):
+        try:
+            clips.append(_clip(files, number, annotation, unit, header))
+        except BadItem as error:
+            problems.append(Finding("bad", error.reason, f"{files.label.path}#{number}", error.detail))
+    return clips, problems, unit
+
+
+def _ends(annotations: list[Any]) -> Iterator[float]:
+    """The ends that can be read; an annotation without one is reported when its clip is made."""
+    for annotation in annotations:
+        try:
+            yield time_of(_member(annotation, "area").get("end"), "area.end")
+        except BadItem:
+            continue
+
+
+def _member(annotation: object, key: str) -> dict[str, Any]:
+    value = annotation.get(key) if isinstance(annotation, dict) else None
+    if not isinstance(value, dict):
+        raise BadItem(f"annotation has no {key}", f"{key} is {value!r:.80}")
+    return value
+
+
+def _clip(files: Pair, number: int, annotation: dict[str, Any], unit: float, header: WavHeader) -> Clip:
+    area, kind = _member(annotation, "area"), _class(_member(annotation, "categories"))
+    start, end = time_of(area.get("start"), "area.start"), time_of(area.get("end"), "area.end")
+    start_s, end_s = stretch_s(start, end, unit, header.duration_s)
+    if end_s - start_s < SHORTEST_S:
+        raise BadItem(f"stretch is shorter than {SHORTEST_S} s", f"{end_s - start_s:.3f} s")
+    recording = f"{SOURCE}-{part_of(files.label).lower() or 'all'}-{files.label.stem}"
+    return Clip(
+        clip_id=f"{recording}-{number}",
+        path=files.wav.path,
+        text=text_of(annotation.get("note")),
+        label="normal" if kind in NORMAL_CLASSES else "emergency",
+        kind=kind,
+        split="train",
+        duration_s=round(end_s - start_s, 3),
+        start_s=start_s,
+        end_s=end_s,
+        sample_rate_hz=header.sample_rate_hz,
+        bit_depth=header.bit_depth,
+        source=SOURCE,
+        source_clip=recording,
+        voice="/".join(filter(None, (text_of(annotation.get(key)) for key in ("gender", "generation", "dialect")))),
+        audio_type=text_of(annotation.get("audioType")),
+    )
+
+
+def _class(categories: dict[str, Any]) -> str:
+    name = nfc(str(categories.get("category_02"))).strip()
+    kind = ALIASES.get(name, name)
+    if kind not in EMERGENCY_KINDS and kind not in NORMAL_CLASSES:
+        raise BadItem("class is unknown", f"category_02 is {categories.get('category_02')!r:.80}")
+    return kind

@@ -1,0 +1,45 @@
+"""How each of the seven models is built and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from preprocess_service.model_spec import CNN, CNN_LSTM, LSTM, MULTIMODAL, VGG16, VGG16_LSTM, YAMNET
+from training import models
+from training.bases import Base, vgg16_base, yamnet_base
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and its schedule; `build` takes the vocabulary's size and makes the whole network, or the head on a
+    frozen `base`."""
+
+    build: Callable[[int], models.Model]
+    epochs: int
+    batch: int
+    rate: float
+    patience: int  # epochs that do not better what is watched on validation
+    watch: Literal["loss", "accuracy"] = "loss"
+    base: Base | None = None
+
+
+def _reads_nothing(build: Callable[[], models.Model]) -> Callable[[int], models.Model]:
+    return lambda _vocabulary_size: build()
+
+
+RECIPES: Final = {
+    # At a rate of 1e-3 the text is learnt so fast that the audio half dies.
+    MULTIMODAL.name: Recipe(models.multimodal, epochs=20, batch=64, rate=5e-4, patience=5),
+    CNN.name: Recipe(_reads_nothing(models.cnn), epochs=20, batch=64, rate=5e-4, patience=5),
+    LSTM.name: Recipe(_reads_nothing(models.lstm), epochs=20, batch=64, rate=1e-3, patience=5),
+    CNN_LSTM.name: Recipe(_reads_nothing(models.cnn_lstm), epochs=20, batch=64, rate=1e-3, patience=5),
+    VGG16.name: Recipe(
+        _reads_nothing(models.vgg16_head), epochs=50, batch=32, rate=2e-4, patience=5, watch="accuracy", base=vgg16_base
+    ),
+    VGG16_LSTM.name: Recipe(models.vgg16_lstm_head, epochs=30, batch=32, rate=5e-4, patience=5, base=vgg16_base),
+    YAMNET.name: Recipe(
+        _reads_nothing(models.yamnet_head), epochs=50, batch=64, rate=5e-4, patience=8, base=yamnet_base
+    ),
+}

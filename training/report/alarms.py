@@ -1,0 +1,129 @@
+"""False alarms per hour of normal sound, and how long it takes to hear an emergency.
+
+A window alarms from the threshold on; alarms less than MERGED_S apart are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from training.recordings import Scorer
+from training.report.intervals import LEVEL, Estimate, Floats, wilson
+from training.report.streaming import HOP_S, Stream, listen, window_ends
+
+MERGED_S: Final = 10.0
+LEAD_IN_WINDOWS: Final = 3  # asked before the emergency begins: whether an alarm is sounding already
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Alarms on normal sound only; `trace` is the probability at every second of the first recording."""
+
+    recordings: int
+    hours: float
+    alarms: int
+    per_hour: Estimate
+    alarming_share: Estimate  # of the windows
+    trace: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Seconds from the beginning of an emergency to the end of the first window that alarms.
+
+    A call whose alarm was sounding before the emergency began counts as `early` and nowhere else. The quantiles are
+    over all other calls, the missed ones as infinitely late: NaN where they are not reached.
+    """
+
+    calls: int
+    early: int
+    missed: Estimate
+    median_s: float
+    p90_s: float
+    delays_s: tuple[float, ...]  # of the detected calls
+
+
+def merge_alarms(ends_s: Floats, alarming: NDArray[np.bool_]) -> list[float]:
+    """When each alarm begins: an alarming window with none in the MERGED_S before it."""
+    starts: list[float] = []
+    last_s = -np.inf
+    for end_s in ends_s[alarming]:
+        if end_s - last_s > MERGED_S:
+            starts.append(float(end_s))
+        last_s = end_s
+    return starts
+
+
+def false_alarms(scorer: Scorer, streams: Iterable[Stream], threshold: float) -> FalseAlarms:
+    """Alarms on streams of normal sound; the rate's interval is Poisson's (Garwood, Biometrika 28, 1936)."""
+    recordings, alarms, windows, alarming, trace = 0, 0, 0, 0, None
+    for stream in streams:
+        recordings += 1
+        ends_s = window_ends(stream, scorer.spec.window_s)
+        scores = listen(scorer, stream, ends_s)
+        trace = scores if trace is None else trace
+        alarms += len(merge_alarms(ends_s, scores >= threshold))
+        windows += len(scores)
+        alarming += int((scores >= threshold).sum())
+    hours = windows * HOP_S / 3600
+    return FalseAlarms(
+        recordings=recordings,
+        hours=hours,
+        alarms=alarms,
+        per_hour=poisson_rate(alarms, hours),
+        alarming_share=wilson(alarming, windows),
+        trace=tuple(float(each) for each in (trace if trace is not None else ())),
+    )
+
+
+def poisson_rate(events: int, hours: float) -> Estimate:
+    """Events an hour with the exact 95 % interval; `n` is the number of events."""
+    tail = (1 - LEVEL) / 2
+    low = stats.chi2.ppf(tail, 2 * events) / 2 if events else 0.0
+    high = stats.chi2.ppf(1 - tail, 2 * events + 2) / 2
+    return Estimate(events / hours, float(low) / hours, float(high) / hours, events)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A stream with an emergency between two moments, normal sound before and after."""
+
+    stream: Stream
+    onset_s: float
+    end_s: float
+
+
+def delays(scorer: Scorer, calls: Iterable[Call], threshold: float) -> Delays:
+    """How long after its beginning every emergency raises an alarm; windows that hear none of it do not count."""
+    first = [_first_alarm_s(scorer, call, threshold) for call in calls]
+    counted = np.array([each for each in first if each is not None], dtype=np.float64)
+    found = counted[np.isfinite(counted)]
+    return Delays(
+        calls=len(first),
+        early=len(first) - len(counted),
+        missed=wilson(len(counted) - len(found), len(counted)),
+        median_s=_quantile(counted, 0.5),
+        p90_s=_quantile(counted, 0.9),
+        delays_s=tuple(float(each) for each in found),
+    )
+
+
+def _quantile(delays_s: Floats, share: float) -> float:
+    reached = np.quantile(delays_s, share, method="higher") if delays_s.size else np.inf
+    return float(reached) if np.isfinite(reached) else np.nan
+
+
+def _first_alarm_s(scorer: Scorer, call: Call, threshold: float) -> float | None:
+    """Seconds from the onset to the first alarm, infinite where none comes; None where one was sounding before."""
+    ends_s = window_ends(call.stream, scorer.spec.window_s)
+    ends_s = ends_s[(ends_s > call.onset_s - LEAD_IN_WINDOWS * HOP_S) & (ends_s < call.end_s + scorer.spec.window_s)]
+    alarms_s = ends_s[listen(scorer, call.stream, ends_s) >= threshold]
+    if not alarms_s.size:
+        return np.inf
+    return float(alarms_s[0] - call.onset_s) if alarms_s[0] > call.onset_s else None

@@ -1,0 +1,107 @@
+"""Everything that the report says of one model, measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dataset import Corpus, Rows
+from training.recordings import Scorer
+from training.report.ablations import ablate
+from training.report.alarms import Delays, FalseAlarms, delays, false_alarms
+from training.report.calibration import fit_temperature
+from training.report.intervals import Estimate, Floats, resampling
+from training.report.judgement import Band, Calibrations, Judgement
+from training.report.kinds import KindFigures, measure_kinds
+from training.report.metrics import Metrics, measure
+from training.report.sampling import Sizes, drawn, drawn_from
+from training.report.shortcuts import SourcePairs, group_of
+from training.report.simulation import Simulator
+from training.scoring import clip_scores
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures of one version on the test split."""
+
+    test_clips: int
+    groups: int  # that the bootstrap draws
+    by_clip: bool
+    metrics: Metrics
+    calibrations: Calibrations
+    band: Band
+    recall_by_kind: dict[str, Estimate]
+    false_positives_by_topic: dict[str, Estimate]
+    accuracy_of_parts: dict[str, Estimate]
+    kinds: KindFigures | None
+    sources: SourcePairs
+    ablation_clips: int
+    ablations: dict[str, Metrics]
+    false_alarms: FalseAlarms
+    delays: Delays
+    seconds: float
+
+
+def measure_model(
+    scorer: Scorer, corpus: Corpus, rows: Rows, sizes: Sizes, say: Callable[[str], None]
+) -> tuple[Measured, Judgement]:
+    """Measures one model on the test split, which needs both classes; `say` is told what is being done.
+
+    The judgement holds the single answers, for plots.
+    """
+    started, name, point = time.monotonic(), scorer.spec.name, scorer.contract.decision.with_transcript
+    test = drawn(rows, "test", sizes.test_clips)
+    validation = drawn(rows, "validation", sizes.validation_clips)
+    say(f"{name}: {len(test)} test clips, {len(validation)} validation clips")
+    judgement = Judgement(_answers(scorer, rows, test), tuple(corpus.clips[each] for each in test), point)
+    temperature = fit_temperature(_answers(scorer, rows, validation), rows.is_emergency[validation])
+    kinds = measure_kinds(scorer, rows, corpus.clips, test)
+
+    fewer = drawn_from(test, judgement.labels, sizes.ablation_clips)
+    say(f"{name}: {len(fewer)} clips with something taken away or spoilt")
+    ablations = _ablations(scorer, corpus, fewer)
+
+    say(f"{name}: {sizes.long_calls} long calls of {sizes.long_call_s:g} s")
+    simulator = Simulator(scorer, corpus, test[~judgement.labels], test[judgement.labels])
+    alarms = false_alarms(scorer, simulator.long_calls(sizes.long_calls, sizes.long_call_s), point.threshold)
+    say(f"{name}: {sizes.emergency_calls} calls with an emergency")
+    delayed = delays(scorer, simulator.emergencies(sizes.emergency_calls), point.threshold)
+
+    measured = Measured(
+        test_clips=len(test),
+        groups=judgement.bootstrap.groups,
+        by_clip=judgement.bootstrap.by_clip,
+        metrics=judgement.metrics(),
+        calibrations=judgement.calibrations(temperature, len(validation)),
+        band=judgement.band(),
+        recall_by_kind=judgement.said_by_kind("emergency"),
+        false_positives_by_topic=judgement.said_by_kind("normal"),
+        accuracy_of_parts=judgement.subsets(),
+        kinds=kinds,
+        sources=judgement.sources(),
+        ablation_clips=len(fewer),
+        ablations=ablations,
+        false_alarms=alarms,
+        delays=delayed,
+        seconds=time.monotonic() - started,
+    )
+    return measured, judgement
+
+
+def _answers(scorer: Scorer, rows: Rows, clips: NDArray[np.int64]) -> Floats:
+    return clip_scores(scorer.runtime, scorer.spec, rows, clips).astype(np.float64)
+
+
+def _ablations(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> dict[str, Metrics]:
+    chosen = [corpus.clips[index] for index in clips]
+    labels = np.array([clip.label == "emergency" for clip in chosen])
+    bootstrap = resampling([group_of(clip) for clip in chosen])
+    decision = scorer.contract.decision
+    return {
+        each.name: measure(each.scores, labels, decision.point(each.has_text).threshold, bootstrap)
+        for each in ablate(scorer, corpus, clips)
+    }
