@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-import numpy as np
 import tensorflow as tf
 
 PREFETCHED: Final = 4
@@ -41,6 +40,6 @@ def read_ahead(batches: Batches) -> tf.data.Dataset[Batch]:
         known = [tf.ensure_shape(tensor, each.shape) for tensor, each in zip(tensors, signature, strict=True)]
         return tf.nest.pack_sequence_as(example, known)
 
-    indices = tf.data.Dataset.from_generator(passes, output_signature=tf.TensorSpec((), np.int64))
+    indices = tf.data.Dataset.from_generator(passes, output_signature=tf.TensorSpec((), tf.int64))
     indices = indices.apply(tf.data.experimental.assert_cardinality(len(batches)))
     return indices.map(read).prefetch(PREFETCHED)

@@ -65,3 +65,17 @@ def test_only_what_lies_between_spectrum_and_last_layer_is_half(spectrum, tmp_pa
     }
     assert [each.op_type for each in model.graph.node].count("Cast") == 2
     assert model.ir_version == 8
+
+
+def test_the_probability_has_the_steps_of_single_precision(spectrum, tmp_path):
+    """Near 1 half precision knows only 0.9995, 1."""
+    original = onnx.load(spectrum)
+    (last,) = (each for each in original.graph.initializer if each.name == "v")
+    last.CopyFrom(numpy_helper.from_array(np.full((4, 1), 3, np.float32), "v"))
+    onnx.save(original, spectrum)
+    make_fp16(spectrum, tmp_path / "half.onnx")
+
+    found = answers(tmp_path / "half.onnx")
+
+    assert found.min() > 0.9
+    assert (found.astype(np.float16).astype(np.float32) != found).any()

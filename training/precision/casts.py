@@ -20,12 +20,26 @@ def join_float_parts(graph: onnx.GraphProto) -> None:
         for node in nodes
         if _casts_to(node, FLOAT) and node.input[0] in from_float
     }
+    names = {whole[output.name]: output.name for output in graph.output if output.name in whole}
     for node in nodes:
         node.input[:] = [whole.get(name, name) for name in node.input]
-    used = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
-    kept = [node for node in nodes if node.op_type != "Cast" or node.output[0] in used]
+    nodes = [node for node in nodes if node.output[0] not in names.values()]
+    for node in nodes:  # an output takes its value from the node that computed it
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    kept = _used(nodes, {output.name for output in graph.output})
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _used(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """The nodes without casts that nobody reads."""
+    while True:
+        read = outputs.union(*(node.input for node in nodes))
+        kept = [node for node in nodes if node.op_type != "Cast" or node.output[0] in read]
+        if len(kept) == len(nodes):
+            return kept
+        nodes = kept
 
 
 def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
