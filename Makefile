@@ -10,8 +10,10 @@ DATA := data/synthetic
 CODE := client deploy loadtest preprocess_service tests training
 PROTO := preprocess_service/proto/wigeup/v1/triage.proto
 RUN := .venv/bin/python
+# Further options of `python -m training train`, such as --precision mixed_bfloat16
+TRAINING ?=
 
-.PHONY: help serve models evaluate test lint format proto lock compose-check loadtest clean
+.PHONY: help serve corpus models models-all report evaluate test lint format proto lock compose-check loadtest clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,9 +21,17 @@ help:  ## list the targets
 serve: models  ## train the demo models once, start Triton and the service, classify a sample call, stay up
 	@exec $(RUN) deploy/serve.py
 
-models: .venv/.done .venv-triton/.done  ## the synthetic corpus and the two demo models, where they are not there yet
+models: corpus  ## the two main demo models, where they are not there yet
+	@$(RUN) -m training train multimodal vgg16 --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
+
+models-all: corpus  ## all seven, where they are not there yet (README's table: CLIPS=12000)
+	@$(RUN) -m training train --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
+
+corpus: .venv/.done .venv-triton/.done
 	@$(RUN) -m training synthesize --out $(DATA) --clips $(CLIPS) --seed $(SEED) --workers $$(nproc) --replace
-	@$(RUN) -m training train --data $(DATA) --seed $(SEED) --if-missing
+
+report: models  ## the evaluation report of all models that are trained: build/report/report.html
+	@$(RUN) -m training report --data $(DATA)
 
 evaluate: models  ## figures of the models on the test split
 	@$(RUN) -m training evaluate --data $(DATA)

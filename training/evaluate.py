@@ -1,140 +1,195 @@
-"""The figures of the served models on the test split, with one modality taken away in turn."""
+"""The comparison of all models that are in the repository: the table of the README, and its figures as JSON."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from preprocess_service.contract import MODEL_FILE, Contract, newest_version, read_contract
-from preprocess_service.model_spec import ModelSpec
+from preprocess_service.model_spec import PICTURE, ModelSpec
 from training.dataset import Corpus, load_rows
 from training.decision import Figures, figures
-from training.recordings import CLIPS_PER_CALL, LongCalls, Scorer, coding_differences, long_calls
+from training.export import RECORD_FILE
+from training.feature_store import Channel
+from training.manifest import Split
+from training.precision.served import TritonEnvironmentMissing
+from training.precision.timing import Timing, measure_ms
+from training.recordings import Scorer, coding_differences
+from training.report.intervals import Estimate, wilson
+from training.report.sampling import drawn
 from training.scoring import clip_scores, session
 
-# name: with audio, with text
-ABLATIONS: Final = {"audio and text": (True, True), "audio only": (True, False), "text only": (False, True)}
-
 CODED_CLIPS: Final = 100
+MOST_CLIPS: Final = 4000
+MOST_CLIPS_OF_PICTURES: Final = 600  # VGG-16 takes ten times as long
+# name: telephone channel, with audio, with text
+VIEWS: Final = {
+    "audio and text": ("line", True, True),
+    "audio only": ("line", True, False),
+    "text only": ("line", False, True),
+    "shifted channel": ("shifted", True, True),
+    "shifted channel, audio only": ("shifted", True, False),
+}
+HEADS: Final = (
+    "model",
+    "parameters",
+    "accuracy [95 %]",
+    "recall at 1 % FPR",
+    "shifted channel: accuracy [95 %]",
+    "recall at 1 % FPR",
+    "ONNX - Keras",
+    "int8 agreement",
+    "CPU ms, fp32 → served",
+    "training",
+)
 
 
 @dataclass(frozen=True)
-class Result:
-    """The figures of one model with the modalities that it was given."""
+class View:
+    """What a model makes of the test clips under one condition; the interval is Wilson's, of the accuracy."""
 
-    model: str
-    version: int
-    given: str
     figures: Figures
+    accuracy: Estimate
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All results of one model, how far other codings of the same recordings move its probability, and what it says
-    of calls of a minute."""
+    """One version of one model."""
 
     contract: Contract
-    results: list[Result]
-    coding_differences: dict[str, NDArray[np.float64]]
-    long_calls: LongCalls | None
+    record: dict[str, Any]
+    views: dict[str, View]
+    greatest_coding_difference: dict[str, float]
+    timings: list[Timing]
+
+    @property
+    def matched(self) -> View:
+        return self.views.get("audio and text") or self.views["audio only"]
+
+    @property
+    def shifted(self) -> View:
+        return self.views.get("shifted channel") or self.views["shifted channel, audio only"]
 
 
 def newest_folder(repository: Path, spec: ModelSpec) -> Path:
-    """The folder of the highest version; raises FileNotFoundError where the model was not exported yet."""
+    """The folder of the version in service; raises FileNotFoundError where the model was not exported yet."""
     version = newest_version(repository, spec)
     if version is None:
-        raise FileNotFoundError(f"{repository / spec.name} holds no version; train and export {spec.name} first")
+        raise FileNotFoundError(f"{repository / spec.name} holds no version; train and promote {spec.name} first")
     return repository / spec.name / str(version)
 
 
 def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, workers: int) -> Evaluation:
-    """Scores every clip of the test split with the exported graph, and CODED_CLIPS of them in other codings."""
+    """Scores the test clips with the exported graph under every condition that concerns the model, some of them in
+    other codings, and times the graph that the CPU profile serves."""
     folder = newest_folder(repository, spec)
     contract = read_contract(folder, spec)
-    rows = load_rows(corpus, spec, contract.text, cache, workers)
     runtime = session(folder / MODEL_FILE)
-    clips = np.flatnonzero(rows.splits == "test")
-    results = []
-    for given, (with_audio, with_text) in ABLATIONS.items():
-        if not spec.tokens and given != "audio only":
+    channels: tuple[Channel, ...] = ("line", "shifted")
+    split: tuple[Split, ...] = ("test",)
+    by_channel = {
+        channel: load_rows(corpus, spec, contract.text, cache, workers, channel=channel, splits=split)
+        for channel in channels
+    }
+    clips = drawn(by_channel["line"], "test", MOST_CLIPS_OF_PICTURES if spec.audio == PICTURE else MOST_CLIPS)
+    views = {}
+    for name, (channel, with_audio, with_text) in VIEWS.items():
+        if spec.tokens is None and with_text:
             continue
-        point = contract.decision.point(with_text)
+        rows = by_channel[channel]
         scores = clip_scores(runtime, spec, rows, clips, with_audio=with_audio, with_text=with_text)
-        measured = figures(point.calibrate(scores), rows.is_emergency[clips], point)
-        results.append(Result(spec.name, contract.version, given, measured))
-    scorer = Scorer(runtime, spec, contract)
-    is_emergency = rows.is_emergency[clips]
+        views[name] = _view(contract, scores, rows.is_emergency[clips], with_text)
+    differences = coding_differences(Scorer(runtime, spec, contract), corpus, clips[:CODED_CLIPS])
     return Evaluation(
         contract,
-        results,
-        coding_differences(scorer, corpus, clips[:CODED_CLIPS]),
-        long_calls(scorer, corpus, clips[~is_emergency], clips[is_emergency]),
+        json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")),
+        views,
+        {coding: float(np.abs(each).max()) for coding, each in differences.items()},
+        _timings(folder, spec),
     )
 
 
-def show(evaluations: list[Evaluation], corpus: Corpus, console: Console) -> None:
-    """Prints tables of the results, saying what they were measured on."""
-    results = [result for each in evaluations for result in each.results]
-    table = Table(title=f"Test split of {corpus.sources}: {results[0].figures.clips} clips")
-    for heading in ("model", "given", "accuracy", "recall", "false positives", "recall at 1 % FPR", "AUC"):
-        table.add_column(heading, justify="left" if heading in ("model", "given") else "right")
-    for result in results:
-        f = result.figures
-        cells = (f.accuracy, f.recall, f.false_positive_rate, f.recall_at_1pct_fpr, f.auc)
-        table.add_row(f"{result.model}/{result.version}", result.given, *(f"{cell:.3f}" for cell in cells))
-    console.print(table)
-    console.print(_coding_table(evaluations))
+def table(evaluations: Sequence[Evaluation], corpus: Corpus) -> str:
+    """A Markdown table of the models, and of what each makes of less, saying what they were measured on."""
+    lines = [_row(HEADS), _row(["---"] * len(HEADS)), *(_row(_cells(each)) for each in evaluations)]
+    lines += ["", _row(("model", "given", "accuracy [95 %]", "recall", "false positives", "uncertain", "AUC"))]
+    lines.append(_row(["---"] * 7))
     for each in evaluations:
-        if (long := each.long_calls) is None:
-            continue
-        console.print(
-            f"{each.contract.model}, {long.calls} calls of {CLIPS_PER_CALL} normal clips ({long.mean_s:.0f} s): "
-            f"{long.normal_flagged:.0%} judged an emergency; with one emergency clip among them "
-            f"{long.emergency_flagged:.0%}."
-        )
-    for contract in (each.contract for each in evaluations):
-        if contract.pretrained_base is False:
-            console.print(f"{contract.model}: its convolutions are untrained (no ImageNet weights at hand).")
-    console.print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}")
+        for name, view in each.views.items():
+            f = view.figures
+            shares = (f.recall, f.false_positive_rate, f.uncertain, f.auc)
+            lines.append(
+                _row((f"`{each.contract.model}`", name, _interval(view.accuracy), *(f"{x:.3f}" for x in shares)))
+            )
+    clips = ", ".join(f"{each.contract.model} {each.matched.figures.clips}" for each in evaluations)
+    made = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}"
+    lines += ["", f"Test clips of {corpus.sources}: {clips}. {made}."]
+    return "\n".join(lines)
 
 
-def _coding_table(evaluations: list[Evaluation]) -> Table:
-    clips = len(next(iter(evaluations[0].coding_differences.values())))
-    table = Table(title=f"Change of the probability when {clips} of these recordings come in another coding")
-    for heading in ("model", "coding", "median", "greatest"):
-        table.add_column(heading, justify="left" if heading in ("model", "coding") else "right")
-    for each in evaluations:
-        for coding, differences in each.coding_differences.items():
-            size = np.abs(differences)
-            table.add_row(each.contract.model, coding, f"{np.median(size):.2g}", f"{size.max():.2g}")
-    return table
-
-
-def write_json(evaluations: list[Evaluation], path: Path) -> None:
-    """Writes the results as a list of objects, one for every model and set of modalities."""
+def write_json(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Writes every figure, one object for a model."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [
+    objects = [
         {
-            "model": each.model,
-            "version": each.version,
-            "given": each.given,
-            **each.figures.to_dict(),
-            "greatest_coding_difference": {
-                coding: float(np.abs(differences).max())
-                for coding, differences in evaluation.coding_differences.items()
-            },
-            "long_calls": evaluation.long_calls and asdict(evaluation.long_calls),
+            "model": each.contract.model,
+            "version": each.contract.version,
+            "views": {name: asdict(view) for name, view in each.views.items()},
+            "greatest_coding_difference": each.greatest_coding_difference,
+            "timings": [asdict(timing) for timing in each.timings],
+            "training": {key: value for key, value in each.record.items() if key != "history"},
+            "contract_figures": each.contract.figures,
         }
-        for evaluation in evaluations
-        for each in evaluation.results
+        for each in evaluations
     ]
-    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(objects, indent=1), encoding="utf-8")
+
+
+def _view(contract: Contract, scores: NDArray[np.float32], labels: NDArray[np.bool_], with_text: bool) -> View:
+    point = contract.decision.point(with_text)
+    measured = figures(point.calibrate(scores), labels, point)
+    return View(measured, wilson(round(measured.accuracy * measured.clips), measured.clips))
+
+
+def _timings(folder: Path, spec: ModelSpec) -> list[Timing]:
+    try:
+        return measure_ms(folder, spec)
+    except TritonEnvironmentMissing:
+        return []
+
+
+def _cells(each: Evaluation) -> list[str]:
+    contract, f = each.contract, each.contract.figures
+    agreement = f.get("int8_label_agreement")
+    return [
+        f"`{contract.model}`",
+        f"{each.record['parameters']:,}",
+        _interval(each.matched.accuracy),
+        f"{each.matched.figures.recall_at_1pct_fpr:.3f}",
+        _interval(each.shifted.accuracy),
+        f"{each.shifted.figures.recall_at_1pct_fpr:.3f}",
+        f"{f['onnx_keras_difference']:.1g}",
+        "-" if agreement is None else f"{agreement:.2%}" + ("" if _serves_int8(contract) else " (refused)"),
+        " → ".join(f"{timing.ms_by_batch[1]:.1f}" for timing in (each.timings[:1] + each.timings[1:][-1:])),
+        f"{each.record['seconds'] / 60:.1f} min",
+    ]
+
+
+def _serves_int8(contract: Contract) -> bool:
+    return any(graph.precision == "int8" for graph in contract.graphs.values())
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

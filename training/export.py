@@ -32,8 +32,8 @@ from training.manifest import EMERGENCY_KINDS
 from training.quantize import add_precisions
 from training.recordings import Scorer
 from training.scoring import clip_kinds, clip_scores, row_inputs, session
-from training.train import Trained
 from training.staging import staged
+from training.train import Trained
 
 OPSET: Final = 17
 IR_VERSION: Final = 8  # what every ONNX Runtime from Triton 24.10 on reads

@@ -51,6 +51,7 @@ def train_and_export(arguments: argparse.Namespace) -> int:
 def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -> bool:
     with quiet_tensorflow():
         from training.export import ExportRefused, export
+        from training.precision.served import GraphFailed
         from training.train import KINDS_WEIGHT, Options, train
 
     started = time.monotonic()
@@ -72,7 +73,7 @@ def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -
     version = next_version(arguments.repository, spec)
     try:
         contract = export(trained, corpus, rows, arguments.candidates / spec.name, version)
-    except ExportRefused as error:
+    except (ExportRefused, GraphFailed) as error:
         console.print(f"[red]refused:[/] {error}")
         return False
     accuracy, difference = contract.figures["test_accuracy"], contract.figures["onnx_keras_difference"]
@@ -96,14 +97,19 @@ def _install_demo(spec: ModelSpec, outdated: int | None, arguments: argparse.Nam
 def evaluate_all(arguments: argparse.Namespace) -> int:
     """Prints and writes the figures of the chosen models."""
     with quiet_tensorflow():
-        from training.evaluate import evaluate, show, write_json
+        from training.evaluate import evaluate, table, write_json
 
     specs = _specs(arguments.models)
     if not specs:
         return 2
     corpus = read_corpus(arguments.data)
-    evaluations = [evaluate(spec, corpus, arguments.repository, arguments.cache, arguments.workers) for spec in specs]
-    show(evaluations, corpus, console)
+    if not arguments.models:  # all that there are
+        specs = [spec for spec in specs if newest_version(arguments.repository, spec)]
+    evaluations = []
+    for spec in specs:
+        console.print(f"{spec.name}: measuring")
+        evaluations.append(evaluate(spec, corpus, arguments.repository, arguments.cache, arguments.workers))
+    console.print(table(evaluations, corpus), markup=False, highlight=False, soft_wrap=True)
     write_json(evaluations, arguments.json)
     return 0
 

@@ -1,11 +1,10 @@
-"""Scores of whole recordings, by the steps of the service: other codings of a clip, and calls of a minute."""
+"""Scores of whole recordings, by the steps of the service, and of the same recording in other codings."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -28,7 +27,6 @@ from preprocess_service.verdict import calibrated
 from training.dataset import LONGEST_CLIP_S, Corpus, token_ids
 
 Pcm16 = NDArray[np.int16]
-CLIPS_PER_CALL: Final = 10  # about a minute
 
 
 @dataclass(frozen=True)
@@ -80,42 +78,6 @@ def coding_differences(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64])
         scores = np.array([scorer.probability(*pair) for pair in zip(decoded, ids, strict=True)])
         differences[name] = scores - reference
     return differences
-
-
-@dataclass(frozen=True)
-class LongCalls:
-    """Calls of about a minute: CLIPS_PER_CALL normal clips one after another, and the same with one of them replaced by
-    an emergency."""
-
-    calls: int
-    mean_s: float
-    normal_flagged: float
-    emergency_flagged: float
-
-
-def long_calls(
-    scorer: Scorer, corpus: Corpus, normal: NDArray[np.int64], emergency: NDArray[np.int64]
-) -> LongCalls | None:
-    """How often such calls are judged an emergency; None where the clips do not make one."""
-    count = min(len(normal) // CLIPS_PER_CALL, len(emergency))
-    if not count:
-        return None
-    normal_calls = np.split(normal[: count * CLIPS_PER_CALL], count)
-    threshold = scorer.contract.decision.with_transcript.threshold
-
-    def flagged(calls: list[NDArray[np.int64]]) -> float:
-        return float(np.mean([_probability_of_call(scorer, corpus, call) >= threshold for call in calls]))
-
-    mixed = [call.copy() for call in normal_calls]
-    for index, call in enumerate(mixed):
-        call[index % CLIPS_PER_CALL] = emergency[index]
-    mean_s = np.mean([sum(corpus.clips[index].duration_s for index in call) for call in normal_calls])
-    return LongCalls(len(normal_calls), float(mean_s), flagged(normal_calls), flagged(mixed))
-
-
-def _probability_of_call(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> float:
-    telephone = np.concatenate([corpus.samples(index) for index in clips])
-    return scorer.probability(telephone, list(chain.from_iterable(scorer.ids(corpus, clips))))
 
 
 def _as_pcm16(samples: Samples) -> Pcm16:

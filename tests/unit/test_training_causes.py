@@ -93,7 +93,7 @@ def test_a_pretrained_base_is_never_unfrozen(spec):
 
 
 def test_yamnets_frames_are_pooled_to_one_answer_a_clip():
-    """One label belongs to the clip, not to a frame: the order of its frames does not change the answer, each counts."""
+    """One label belongs to the clip, not to a frame: their order does not change the answer, and each counts."""
     head = models.yamnet_head()
     frames = RANDOM.uniform(0, 3, (1, *models.YAMNET_FEATURES)).astype(np.float32)
     louder = frames.copy()

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training.decision import figures, fit_operating_point, threshold_at
+from preprocess_service.contract import OperatingPoint
+from training.decision import figures, fit_operating_point, fit_temperature, missed_at, threshold_at
 
 RANDOM = np.random.default_rng(11)
 LABELS = np.arange(2000) % 2 == 1
@@ -67,10 +68,37 @@ def test_figures_of_a_known_case():
     scores = np.array([0.1, 0.2, 0.6, 0.4, 0.7, 0.9], np.float32)
     labels = np.array([False, False, False, True, True, True])
 
-    measured = figures(scores, labels, threshold=0.5)
+    measured = figures(scores, labels, OperatingPoint(scale=1, offset=0, threshold=0.65, uncertain_from=0.4))
 
-    assert measured.accuracy == pytest.approx(4 / 6)
+    assert measured.accuracy == pytest.approx(4 / 6)  # at one half
     assert measured.recall == pytest.approx(2 / 3)
-    assert measured.false_positive_rate == pytest.approx(1 / 3)
+    assert measured.false_positive_rate == 0
+    assert measured.uncertain == pytest.approx(2 / 6)  # 0.6 and 0.4
     assert measured.recall_at_1pct_fpr == pytest.approx(2 / 3)
     assert measured.auc == pytest.approx(8 / 9)
+
+
+def test_half_a_percent_of_the_emergencies_stays_below_the_uncertain_band():
+    least = missed_at(OVERLAPPING, LABELS, 0.005)
+
+    assert (OVERLAPPING[LABELS] < least).mean() == 0.005
+
+
+def test_the_uncertain_band_ends_at_the_threshold():
+    separable = fit_operating_point(np.where(LABELS, 0.99, 0.01).astype(np.float32), LABELS)
+    overlapping = fit_operating_point(OVERLAPPING, LABELS)
+
+    assert separable.uncertain_from == separable.threshold  # nothing is left to a human
+    assert overlapping.uncertain_from < overlapping.threshold
+
+
+@given(st.floats(0.3, 4), st.integers(0, 2**31))
+def test_the_temperature_of_kinds_is_found_again(temperature, seed):
+    random = np.random.default_rng(seed)
+    true_logits = 1.5 * random.standard_normal((4000, 14))
+    honest = np.exp(true_logits) / np.exp(true_logits).sum(axis=1, keepdims=True)
+    kinds = (honest.cumsum(axis=1) < random.random((4000, 1))).sum(axis=1)
+    said = np.exp(true_logits * temperature)
+    said /= said.sum(axis=1, keepdims=True)
+
+    assert fit_temperature(said.astype(np.float32), kinds) == pytest.approx(temperature, rel=0.15)

@@ -11,10 +11,11 @@ import pytest
 from keras import layers
 from onnx import TensorProto, helper
 
-from preprocess_service.model_spec import MODELS, MULTIMODAL, VGG16
+from preprocess_service.model_spec import MODELS, MULTIMODAL, VGG16, WAVEFORM
 from training import models
 from training.dataset import Rows
 from training.export import ExportRefused, check_graph, check_numbers, to_onnx
+from training.recipes import RECIPES
 from training.train import Trained
 
 RANDOM = np.random.default_rng(4)
@@ -24,7 +25,7 @@ def rows_for(spec, count=8):
     tokens = RANDOM.integers(0, 902, (count, 12)).astype(np.int32) if spec.tokens else None
     index = np.arange(count)
     return Rows(
-        audio=RANDOM.uniform(-80, 0, (count, *spec.audio.shape)).astype(np.float32),
+        audio=windows(spec, count),
         tokens=tokens,
         window_of_row=index,
         clip_of_row=index,
@@ -33,13 +34,23 @@ def rows_for(spec, count=8):
     )
 
 
+def windows(spec, count):
+    low, high = (-0.1, 0.1) if spec.audio == WAVEFORM else (-80, 0)
+    return RANDOM.uniform(low, high, (count, *spec.audio.shape)).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def trained():
     keras.utils.set_random_seed(2)
-    return {
-        "multimodal": Trained(MULTIMODAL, models.multimodal(902), None, None),
-        "vgg16": Trained(VGG16, models.vgg16(models.vgg16_base(None), models.vgg16_head()), None, False),
-    }
+    return {name: Trained(MODELS[name], network(name), None, recipe.base and False) for name, recipe in RECIPES.items()}
+
+
+def network(name):
+    recipe = RECIPES[name]
+    if recipe.base is None:
+        return recipe.build(902)
+    base, _ = recipe.base(None, RANDOM.uniform(-0.1, 0.1, (8, *MODELS[name].audio.shape)).astype(np.float32))
+    return models.joined(base, recipe.build(902), MODELS[name])
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +78,11 @@ def test_a_masked_embedding_is_refused():
     mel, tokens = original.inputs
     words = layers.LSTM(128)(layers.Embedding(902, 100, mask_zero=True)(tokens))
     joined = layers.Concatenate()([words, layers.Flatten()(layers.MaxPooling2D(16)(mel))])
-    network = keras.Model([mel, tokens], {"probability": layers.Dense(1, activation="sigmoid")(joined)})
+    outputs = {"probability": layers.Dense(1, activation="sigmoid")(joined), "kinds": layers.Dense(14)(joined)}
+    masked = keras.Model([mel, tokens], outputs)
 
     with pytest.raises(ExportRefused, match="Loop|no LSTM node"):
-        check_graph(to_onnx(Trained(MULTIMODAL, network, None, None)), MULTIMODAL)
+        check_graph(to_onnx(Trained(MULTIMODAL, masked, None, None)), MULTIMODAL)
 
 
 def test_other_names_or_shapes_are_refused(graphs):
@@ -90,6 +102,16 @@ def test_an_extra_output_is_refused(graphs):
 
     with pytest.raises(ExportRefused, match="outputs are.*logits"):
         check_graph(model, VGG16)
+
+
+def test_a_network_that_answers_the_same_to_everything_is_refused(trained):
+    spec = MODELS["cnn"]
+    constant = keras.models.clone_model(trained["cnn"].network)
+    constant.set_weights([np.zeros_like(each) for each in constant.get_weights()])
+    dull = Trained(spec, constant, None, None)
+
+    with pytest.raises(ExportRefused, match="answers within 0 of each other"):
+        check_numbers(to_onnx(dull), dull, rows_for(spec))
 
 
 def test_other_numbers_are_refused(trained, graphs):

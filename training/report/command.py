@@ -11,15 +11,16 @@ from typing import Final
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
-from preprocess_service.contract import MODEL_FILE, newest_version, read_contract
+from preprocess_service.contract import MODEL_FILE, ContractMismatch, newest_version, read_contract
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
 from training.dataset import Corpus, load_rows, open_lines, read_corpus
 from training.recordings import Scorer
 from training.report.findings import Findings, Model, surroundings
 from training.report.headline import headline
-from training.report.history import read_history
+from training.report.history import MalformedHistory, read_history
 from training.report.listening import listen
 from training.report.measurement import measure_model
 from training.report.page import page
@@ -38,8 +39,8 @@ console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes both files into `arguments.out`; 0, 2 for an unknown model, or INVALID_STATUS where the class can be told
-    without words."""
+    """Writes both files into `arguments.out`; 0, or INVALID_STATUS where the class can be told without words. Writes
+    nothing and returns 2 for an unknown model, 1 for a version that this code cannot serve."""
     try:
         specs = [model_spec(name) for name in arguments.models or MODELS]
     except ModelNotFound as error:
@@ -55,7 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
             missing.append(spec.name)
             continue
         console.rule(f"{spec.name} ({number} of {len(specs)})")
-        models[spec.name] = _model(spec, corpus, arguments)
+        try:
+            models[spec.name] = _model(spec, corpus, arguments)
+        except (ContractMismatch, MalformedHistory) as error:
+            console.print(f"[red]{escape(str(error))}[/]")
+            return 1
     findings = Findings(surroundings(corpus, quick=arguments.quick), shortcuts, models, tuple(missing))
     page_file = _write(arguments.out, findings)
     console.print(f"[bold]{findings.status}[/]", " ".join(headline(findings)))

@@ -10,6 +10,10 @@ from typing import Any, Final
 TRAINING_FILE: Final = "training.json"
 
 
+class MalformedHistory(ValueError):
+    """A training.json that cannot be read; the message names the file and the rule."""
+
+
 @dataclass(frozen=True)
 class History:
     """`curves` are the figures of every epoch, such as loss and val_accuracy; what is unknown is empty."""
@@ -23,14 +27,14 @@ class History:
 
 
 def read_history(version_folder: Path) -> History | None:
-    """The history of one version; None where it left none. Raises ValueError naming a file that is malformed."""
+    """The history of one version; None where it left none. Raises MalformedHistory."""
     path = version_folder / TRAINING_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; it must be JSON") from error
+        raise MalformedHistory(f"{path}: {error}; it must be JSON") from error
     try:
         curves = {str(name): [float(each) for each in values] for name, values in found["history"].items()}
         seconds = found.get("seconds")
@@ -43,4 +47,4 @@ def read_history(version_folder: Path) -> History | None:
             versions={str(name): str(version) for name, version in found.get("versions", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: {error!r}; history must map names to one number an epoch") from error
+        raise MalformedHistory(f"{path}: {error!r}; history must map names to one number an epoch") from error
