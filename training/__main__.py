@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("evaluate", help="measure the exported models on the test split")
     _add_corpus(command)
+    command.add_argument(
+        "--matched", type=Path, metavar="FOLDER", help="test clips as training is recorded: `synthesize --beside`"
+    )
     command.add_argument("--json", type=Path, default=ROOT / "build/evaluation.json", help="where to write the figures")
     command.set_defaults(run=_evaluate)
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess_service.contract import MODEL_FILE, Contract, newest_version, read_contract
 from preprocess_service.model_spec import PICTURE, ModelSpec
-from training.dataset import Corpus, load_rows
+from training.dataset import Corpus, Rows, load_rows
 from training.decision import Figures, figures
 from training.export import RECORD_FILE
 from training.feature_store import Channel
@@ -28,13 +28,17 @@ from training.report.sampling import drawn
 from training.scoring import clip_scores, session
 
 CODED_CLIPS: Final = 100
+TEST: Final[tuple[Split, ...]] = ("test",)
 MOST_CLIPS: Final = 4000
 MOST_CLIPS_OF_PICTURES: Final = 600  # VGG-16 takes ten times as long
-# name: telephone channel, with audio, with text
-VIEWS: Final = {
-    "audio and text": ("line", True, True),
-    "audio only": ("line", True, False),
-    "text only": ("line", False, True),
+Condition = Literal["unseen", "seen", "shifted"]
+# name: recording condition, with audio, with text
+VIEWS: Final[dict[str, tuple[Condition, bool, bool]]] = {
+    "audio and text": ("unseen", True, True),
+    "audio only": ("unseen", True, False),
+    "text only": ("unseen", False, True),
+    "seen voices and backgrounds": ("seen", True, True),
+    "seen voices and backgrounds, audio only": ("seen", True, False),
     "shifted channel": ("shifted", True, True),
     "shifted channel, audio only": ("shifted", True, False),
 }
@@ -42,9 +46,10 @@ HEADS: Final = (
     "model",
     "parameters",
     "accuracy [95 %]",
-    "recall at 1 % FPR",
-    "shifted channel: accuracy [95 %]",
-    "recall at 1 % FPR",
+    "recall at 1 % FPR: unseen voices and backgrounds",
+    "seen ones",
+    "shifted channel",
+    "accuracy, shifted [95 %]",
     "ONNX - Keras",
     "int8 agreement",
     "CPU ms, fp32 → served",
@@ -70,13 +75,10 @@ class Evaluation:
     greatest_coding_difference: dict[str, float]
     timings: list[Timing]
 
-    @property
-    def matched(self) -> View:
-        return self.views.get("audio and text") or self.views["audio only"]
-
-    @property
-    def shifted(self) -> View:
-        return self.views.get("shifted channel") or self.views["shifted channel, audio only"]
+    def view(self, condition: Condition) -> View | None:
+        """With all that the model takes under that condition; None where it was not measured."""
+        names = [name for name, (of, with_audio, _) in VIEWS.items() if of == condition and with_audio]
+        return next((self.views[name] for name in names if name in self.views), None)
 
 
 def newest_folder(repository: Path, spec: ModelSpec) -> Path:
@@ -87,27 +89,35 @@ def newest_folder(repository: Path, spec: ModelSpec) -> Path:
     return repository / spec.name / str(version)
 
 
-def evaluate(spec: ModelSpec, corpus: Corpus, repository: Path, cache: Path, workers: int) -> Evaluation:
+def evaluate(
+    spec: ModelSpec, corpus: Corpus, matched: Corpus | None, repository: Path, cache: Path, workers: int
+) -> Evaluation:
     """Scores the test clips with the exported graph under every condition that concerns the model, some of them in
-    other codings, and times the graph that the CPU profile serves."""
+    other codings, and times the graph that the CPU profile serves.
+
+    `matched` holds test clips in the voices and backgrounds of training.
+    """
     folder = newest_folder(repository, spec)
     contract = read_contract(folder, spec)
     runtime = session(folder / MODEL_FILE)
-    channels: tuple[Channel, ...] = ("line", "shifted")
-    split: tuple[Split, ...] = ("test",)
-    by_channel = {
-        channel: load_rows(corpus, spec, contract.text, cache, workers, channel=channel, splits=split)
-        for channel in channels
-    }
-    clips = drawn(by_channel["line"], "test", MOST_CLIPS_OF_PICTURES if spec.audio == PICTURE else MOST_CLIPS)
+
+    def load(of: Corpus, channel: Channel) -> Rows:
+        return load_rows(of, spec, contract.text, cache, workers, channel=channel, splits=TEST)
+
+    by_condition: dict[Condition, Rows] = {"unseen": load(corpus, "line"), "shifted": load(corpus, "shifted")}
+    if matched is not None:
+        by_condition["seen"] = load(matched, "line")
+    most = MOST_CLIPS_OF_PICTURES if spec.audio == PICTURE else MOST_CLIPS
     views = {}
-    for name, (channel, with_audio, with_text) in VIEWS.items():
-        if spec.tokens is None and with_text:
+    for name, (condition, with_audio, with_text) in VIEWS.items():
+        if (spec.tokens is None and with_text) or condition not in by_condition:
             continue
-        rows = by_channel[channel]
+        rows = by_condition[condition]
+        clips = drawn(rows, "test", most)
         scores = clip_scores(runtime, spec, rows, clips, with_audio=with_audio, with_text=with_text)
         views[name] = _view(contract, scores, rows.is_emergency[clips], with_text)
-    differences = coding_differences(Scorer(runtime, spec, contract), corpus, clips[:CODED_CLIPS])
+    coded = drawn(by_condition["unseen"], "test", CODED_CLIPS)
+    differences = coding_differences(Scorer(runtime, spec, contract), corpus, coded)
     return Evaluation(
         contract,
         json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")),
@@ -126,10 +136,8 @@ def table(evaluations: Sequence[Evaluation], corpus: Corpus) -> str:
         for name, view in each.views.items():
             f = view.figures
             shares = (f.recall, f.false_positive_rate, f.uncertain, f.auc)
-            lines.append(
-                _row((f"`{each.contract.model}`", name, _interval(view.accuracy), *(f"{x:.3f}" for x in shares)))
-            )
-    clips = ", ".join(f"{each.contract.model} {each.matched.figures.clips}" for each in evaluations)
+            lines.append(_row((f"`{each.contract.model}`", name, _accuracy(view), *(f"{x:.3f}" for x in shares))))
+    clips = ", ".join(f"{each.contract.model} {next(iter(each.views.values())).figures.clips}" for each in evaluations)
     made = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}"
     lines += ["", f"Test clips of {corpus.sources}: {clips}. {made}."]
     return "\n".join(lines)
@@ -172,10 +180,9 @@ def _cells(each: Evaluation) -> list[str]:
     return [
         f"`{contract.model}`",
         f"{each.record['parameters']:,}",
-        _interval(each.matched.accuracy),
-        f"{each.matched.figures.recall_at_1pct_fpr:.3f}",
-        _interval(each.shifted.accuracy),
-        f"{each.shifted.figures.recall_at_1pct_fpr:.3f}",
+        _accuracy(each.view("unseen")),
+        *(_recall(each.view(condition)) for condition in ("unseen", "seen", "shifted")),
+        _accuracy(each.view("shifted")),
         f"{f['onnx_keras_difference']:.1g}",
         "-" if agreement is None else f"{agreement:.2%}" + ("" if _serves_int8(contract) else " (refused)"),
         " → ".join(f"{timing.ms_by_batch[1]:.1f}" for timing in (each.timings[:1] + each.timings[1:][-1:])),
@@ -187,8 +194,14 @@ def _serves_int8(contract: Contract) -> bool:
     return any(graph.precision == "int8" for graph in contract.graphs.values())
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def _accuracy(view: View | None) -> str:
+    if view is None:
+        return "-"
+    return f"{view.accuracy.value:.3f} [{view.accuracy.low:.3f}, {view.accuracy.high:.3f}]"
+
+
+def _recall(view: View | None) -> str:
+    return "-" if view is None else f"{view.figures.recall_at_1pct_fpr:.3f}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from preprocess_service.contract import MODEL_FILE, ContractMismatch, newest_ver
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, ProfileName, model_spec
 from training.dataset import Corpus, read_corpus
+from training.manifest import MANIFEST_NAME, read_manifest
 from training.synthetic.plan import SOURCE as SYNTHETIC
 from training.versions import install, next_version
 
@@ -105,10 +106,13 @@ def evaluate_all(arguments: argparse.Namespace) -> int:
     corpus = read_corpus(arguments.data)
     if not arguments.models:  # all that there are
         specs = [spec for spec in specs if newest_version(arguments.repository, spec)]
+    matched = None
+    if arguments.matched:
+        matched = Corpus(arguments.matched, tuple(read_manifest(arguments.matched / MANIFEST_NAME)))
     evaluations = []
     for spec in specs:
         console.print(f"{spec.name}: measuring")
-        evaluations.append(evaluate(spec, corpus, arguments.repository, arguments.cache, arguments.workers))
+        evaluations.append(evaluate(spec, corpus, matched, arguments.repository, arguments.cache, arguments.workers))
     console.print(table(evaluations, corpus), markup=False, highlight=False, soft_wrap=True)
     write_json(evaluations, arguments.json)
     return 0

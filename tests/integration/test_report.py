@@ -127,7 +127,6 @@ def test_an_unknown_model_is_refused(folder: Path) -> None:
 
 def test_a_version_that_cannot_be_served_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "models/cnn", tmp_path / "models/cnn")
-    shutil.copytree(folder / "cache", tmp_path / "cache")
     (tmp_path / "models/cnn/1/contract.json").write_text("{}", encoding="utf-8")
 
     run = report(tmp_path, folder / "data", "cnn")

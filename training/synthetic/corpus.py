@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.manifest import MANIFEST_NAME, Clip, check_splits, read_manifest, write_manifest
-from training.synthetic.plan import PlanError, PlannedClip, plan_corpus
+from training.synthetic.plan import PlanError, PlannedClip, plan_corpus, plan_matched
 from training.synthetic.render import render_to
 
 SETTINGS: Final = "settings.json"
@@ -38,8 +38,11 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
-def _settings(clips: int, seed: int) -> dict[str, str | int]:
-    return {"clips": clips, "seed": seed, "sources": _sources()}
+def _settings(clips: int, seed: int, beside: Path | None) -> dict[str, str | int]:
+    settings: dict[str, str | int] = {"clips": clips, "seed": seed, "sources": _sources()}
+    if beside is not None:
+        settings["beside"] = hashlib.sha256((beside / MANIFEST_NAME).read_bytes()).hexdigest()[:16]
+    return settings
 
 
 def _claim(out_dir: Path, settings: dict[str, str | int]) -> None:
@@ -103,9 +106,16 @@ def _render_all(out_dir: Path, planned: Sequence[PlannedClip], workers: int) -> 
 
 
 def synthesize(
-    out_dir: Path, *, clips: int, seed: int, workers: int, progress: ProgressCallback | None = None
+    out_dir: Path,
+    *,
+    clips: int,
+    seed: int,
+    workers: int,
+    beside: Path | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Clip]:
-    """Make the corpus of `clips` clips below `out_dir` and give its manifest's rows.
+    """Make the corpus of `clips` clips below `out_dir` and give its manifest's rows; with `beside`, test clips only, in
+    the voices and backgrounds of that corpus's training clips.
 
     The same arguments give the same bytes whatever `workers` is. Clips that are there are kept: a stopped run goes
     on, and a finished one is left alone. Raises PlanError for impossible arguments and CorpusError where the folder
@@ -113,9 +123,12 @@ def synthesize(
     """
     if workers < 1:
         raise PlanError(f"workers {workers} must be at least 1")
-    planned = plan_corpus(clips, seed)
+    if beside is None:
+        planned = plan_corpus(clips, seed)
+    else:
+        planned = plan_matched(clips, seed, read_manifest(beside / MANIFEST_NAME))
     rows = [item.clip for item in planned]
-    _claim(out_dir, _settings(clips, seed))
+    _claim(out_dir, _settings(clips, seed, beside))
     if _is_complete(out_dir, rows):
         return read_manifest(out_dir / MANIFEST_NAME)
     done = 0
@@ -134,6 +147,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=3000, help="how many, half of each class (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another corpus (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--beside", type=Path, metavar="FOLDER", help="test clips only, as this corpus's training clips are recorded"
+    )
     parser.add_argument("--replace", action="store_true", help="remove a corpus of other arguments or older code first")
 
 
@@ -142,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     columns = (TextColumn("clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     if args.replace:
-        _remove_other(args.out, _settings(args.clips, args.seed))
+        _remove_other(args.out, _settings(args.clips, args.seed, args.beside))
     try:
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("clips", total=args.clips)
@@ -151,6 +167,7 @@ def run(args: argparse.Namespace) -> int:
                 clips=args.clips,
                 seed=args.seed,
                 workers=args.workers,
+                beside=args.beside,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
             bar.update(task, completed=len(clips))

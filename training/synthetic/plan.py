@@ -94,9 +94,10 @@ class _Planner:
                 return _Line(sentence, theme, voice, speech_s, round(tilt_db, 2))
         return None
 
-    def pair(self, emergency: Theme, normal: Theme, split: Split) -> tuple[PlannedClip, PlannedClip]:
-        """An emergency and a normal clip of one recording condition and one length."""
-        condition = draw_condition(split, self.rng)
+    def pair(self, emergency: Theme, normal: Theme, split: Split, heard_in: Split) -> tuple[PlannedClip, PlannedClip]:
+        """An emergency and a normal clip of one recording condition, one that clips of `heard_in` may have, and one
+        length."""
+        condition = draw_condition(heard_in, self.rng)
         for _ in range(PAIR_TRIES):
             first = self.line(emergency, split, condition.voice, _sayable, MATCH_TRIES)
             if first is None:
@@ -104,18 +105,18 @@ class _Planner:
             second = self.line(normal, split, condition.voice, _matching(first.speech_s), MATCH_TRIES)
             if second is not None:
                 lines = (first, second)
-                a, b = (self.planned(line, split, condition, first.speech_s) for line in lines)
+                a, b = (self.planned(line, split, heard_in, condition, first.speech_s) for line in lines)
                 return a, b
         raise PlanError(
             f"no new pair of sentences for {emergency.kind} and {normal.kind} ({split}); "
             "the grammar is spent: ask for fewer clips"
         )
 
-    def planned(self, line: _Line, split: Split, condition: Condition, speech_s: float) -> PlannedClip:
+    def planned(self, line: _Line, split: Split, heard_in: Split, condition: Condition, speech_s: float) -> PlannedClip:
         text = without_punctuation(line.sentence.text)
         self.taken.add(normalise_sentence(text))
         transcript = self.transcript(text) if condition.transcript_noise else text
-        take_seed = draw_take(split, condition.background, self.seed, self.rng)
+        take_seed = draw_take(heard_in, condition.background, self.seed, self.rng)
         wanted_s = speech_s + condition.padding_s
         samples = round(LINE_RATE_HZ * min(max(wanted_s, MIN_CLIP_S), MAX_CLIP_S))
         duration_s = samples / LINE_RATE_HZ
@@ -213,9 +214,28 @@ def plan_corpus(clips: int, seed: int) -> list[PlannedClip]:
     planned: list[PlannedClip] = []
     sizes = split_sizes(clips // 2)
     for split in SPLITS:
-        emergencies = _themes_in_turn("emergency", sizes[split], planner.rng)
-        normals = _themes_in_turn("normal", sizes[split], planner.rng)
-        for emergency, normal in zip(emergencies, normals, strict=True):
-            planned.extend(planner.pair(emergency, normal, split))
+        planned.extend(_pairs(planner, sizes[split], split, split))
     planner.rng.shuffle(planned)
     return list(_numbered(planned, seed))
+
+
+def plan_matched(clips: int, seed: int, beside: Sequence[Clip]) -> list[PlannedClip]:
+    """`clips` test clips with sentences that no clip of the corpus `beside` has, but voices and backgrounds that its
+    training clips have: what a model makes of them tells how much of its errors comes from new ones.
+
+    `seed` must be that corpus's, from which its backgrounds are made. Raises PlanError as `plan_corpus` does.
+    """
+    if clips < MIN_CLIPS or clips % 2:
+        raise PlanError(f"clips {clips} must be even and at least {MIN_CLIPS}")
+    taken = {normalise_sentence(text) for clip in beside for text in (clip.text, clip.spoken_text)}
+    planner = _Planner(seed, random.Random(f"matched {seed}"), taken)
+    planned = list(_pairs(planner, clips // 2, "test", "train"))
+    planner.rng.shuffle(planned)
+    return list(_numbered(planned, seed))
+
+
+def _pairs(planner: _Planner, count: int, split: Split, heard_in: Split) -> Iterator[PlannedClip]:
+    emergencies = _themes_in_turn("emergency", count, planner.rng)
+    normals = _themes_in_turn("normal", count, planner.rng)
+    for emergency, normal in zip(emergencies, normals, strict=True):
+        yield from planner.pair(emergency, normal, split, heard_in)
