@@ -17,6 +17,7 @@ from training.dataset import Rows
 TEXT_DROPPED: Final = 0.4
 AUDIO_DROPPED: Final = 0.1
 WORD_LOST: Final = 0.1  # words that a recogniser misheard
+BANDS_SHIFTED: Final = 4  # of 128, up or down
 TIME_AXIS: Final = {MEL.name: 1, MFCC.name: 0}  # of a window; other tensors are not moved
 
 Arrays = dict[str, Any]
@@ -64,7 +65,7 @@ class Source:
 
 class TrainingBatches:
     """All training rows in a new order every pass, over the whole split; changed at random as calls differ: an
-    augmented variant of the sound, moved in time, or no sound or no text at all."""
+    augmented variant of the sound, moved in time and pitch, or no sound or no text at all."""
 
     def __init__(self, source: Source, batch: int, seed: int) -> None:
         self._source, self._batch = source, batch
@@ -92,6 +93,8 @@ class TrainingBatches:
             return
         for window in windows:
             window[:] = np.roll(window, self._random.integers(window.shape[axis]), axis)
+            if self._source.audio_name == MEL.name:
+                _shift_bands(window, int(self._random.integers(-BANDS_SHIFTED, BANDS_SHIFTED + 1)))
 
     def _forget(self, windows: NDArray[np.float32], tokens: NDArray[np.int32]) -> None:
         lost = (self._random.random(tokens.shape) < WORD_LOST) & (tokens != text.PADDING_ID)
@@ -123,6 +126,12 @@ class ValidationBatches:
         if view:
             arrays[TOKENS.name] = np.full_like(arrays[TOKENS.name], text.PADDING_ID)
         return arrays, *self._source.targets(chosen)
+
+
+def _shift_bands(window: NDArray[np.float32], bands: int) -> None:
+    """Moves a mel window (bands, ...) up or down, the outermost band repeated: another throat says the same."""
+    if bands:
+        window[:] = window[np.clip(np.arange(len(window)) - bands, 0, len(window) - 1)]
 
 
 def silent_window(spec: ModelSpec) -> NDArray[np.float32]:

@@ -120,6 +120,20 @@ def test_moving_a_window_keeps_all_of_it(tmp_path):
     assert (moved == moved[:, :1]).all()  # all bands together
 
 
+def test_shifting_bands_keeps_time_and_repeats_the_outermost(tmp_path):
+    given = source(tmp_path, CNN, length=120)
+    bands = np.arange(16, dtype=np.float32)[None, :, None, None] + np.zeros((120, 16, 6, 1), np.float32)
+    shifted = Source(CNN, given.rows, given.kind_of_clip, (bands,), "mel", np.zeros((16, 6, 1), np.float32))
+
+    windows = TrainingBatches(shifted, 60, seed=2)[0][0]["mel"]
+
+    assert (windows == windows[:, :, :1]).all()
+    shifts = windows[:, 8, 0, 0] - 8
+    assert set(shifts) == set(range(-4, 5))
+    for window, shift in zip(windows[:, :, 0, 0], shifts, strict=True):
+        np.testing.assert_array_equal(window, np.clip(np.arange(16) + shift, 0, 15))
+
+
 def test_validation_shows_readers_every_row_with_and_without_text(tmp_path):
     dataset = read_ahead(ValidationBatches(source(tmp_path, MULTIMODAL), 32))
 
