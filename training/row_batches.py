@@ -65,10 +65,15 @@ class Source:
 
 class TrainingBatches:
     """All training rows in a new order every pass, over the whole split; changed at random as calls differ: an
-    augmented variant of the sound, moved in time and pitch, or no sound or no text at all."""
+    augmented variant of the sound, moved in time and pitch, or no sound or no text at all.
 
-    def __init__(self, source: Source, batch: int, seed: int) -> None:
+    The first `heard_only` passes have no text: words are learnt so much faster than sound that the sound would not be
+    learnt beside them.
+    """
+
+    def __init__(self, source: Source, batch: int, seed: int, heard_only: int = 0) -> None:
         self._source, self._batch = source, batch
+        self._heard_only, self._pass = heard_only, 0
         self._random = np.random.default_rng(seed)
         self._order = self._random.permutation(source.rows.rows_of("train"))
 
@@ -85,6 +90,7 @@ class TrainingBatches:
         return arrays, *source.targets(chosen)
 
     def shuffle(self) -> None:
+        self._pass += 1
         self._order = self._random.permutation(self._order)
 
     def _move(self, windows: NDArray[np.float32]) -> None:
@@ -99,6 +105,9 @@ class TrainingBatches:
     def _forget(self, windows: NDArray[np.float32], tokens: NDArray[np.int32]) -> None:
         lost = (self._random.random(tokens.shape) < WORD_LOST) & (tokens != text.PADDING_ID)
         tokens[lost] = text.UNKNOWN_ID
+        if self._pass <= self._heard_only:
+            tokens[:] = text.PADDING_ID
+            return
         lot = self._random.random(len(tokens))
         tokens[lot < TEXT_DROPPED] = text.PADDING_ID
         windows[lot > 1 - AUDIO_DROPPED] = self._source.silence

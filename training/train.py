@@ -26,7 +26,8 @@ from training.row_batches import Source, TrainingBatches, ValidationBatches, sil
 
 Precision = Literal["float32", "mixed_bfloat16"]
 
-KINDS_WEIGHT: Final = 0.3  # of the loss, beside the probability's 1
+KINDS_WEIGHT: Final = 1.0  # of the loss, beside the probability's 1
+HEARD_ONLY: Final = 0.3  # of the passes, of models that read
 LAST_RATE: Final = 0.05  # of the first learning rate, at the end of the cosine
 
 console: Final = Console(stderr=True)
@@ -112,8 +113,8 @@ def _fit_in(
 
 
 def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options) -> dict[str, list[float]]:
-    batches = TrainingBatches(source, recipe.batch, options.seed)
     epochs = options.epochs or recipe.epochs
+    batches = TrainingBatches(source, recipe.batch, options.seed, heard_only=round(HEARD_ONLY * epochs))
     rate = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches), LAST_RATE)
     losses, weights = {PROBABILITY.name: "binary_crossentropy"}, {PROBABILITY.name: 1.0}
     if source.spec.names_kind:

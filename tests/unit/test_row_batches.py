@@ -100,6 +100,19 @@ def test_some_rows_lose_their_text_some_their_sound_none_both(tmp_path):
     assert (batch["tokens"] == text.UNKNOWN_ID).mean() == pytest.approx(0.06, abs=0.02)
 
 
+def test_the_first_passes_are_heard_only(tmp_path):
+    batches = TrainingBatches(source(tmp_path, MULTIMODAL), 540, seed=5, heard_only=2)
+
+    shares = []
+    for _ in range(3):
+        batches.shuffle()
+        inputs = batches[0][0]
+        shares.append((inputs["tokens"] == text.PADDING_ID).all(axis=1).mean())
+
+    assert shares[:2] == [1, 1]
+    assert shares[2] == pytest.approx(0.4, abs=0.07)
+
+
 def test_augmented_variants_of_the_same_clip_take_turns(tmp_path):
     batch = TrainingBatches(source(tmp_path, CNN, variants=2), 540, seed=5)[0]
 

@@ -19,6 +19,7 @@ from training.synthetic.telephone import (
     impulse_response,
     overdriven,
     telephone,
+    tilted,
     to_line_rate,
     write_mulaw,
 )
@@ -168,3 +169,14 @@ def test_written_file_is_a_mulaw_wav(tmp_path: Path, samples: int) -> None:
     read, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
     assert (info.samplerate, info.channels, info.subtype, info.frames) == (8000, 1, "ULAW", samples)
     np.testing.assert_array_equal(read, decode_mulaw(code_words))
+
+
+@pytest.mark.parametrize("tilt_db", [-3.0, 0.0, 9.0])
+def test_a_tilt_is_the_gain_from_the_lowest_to_the_highest_frequency(tilt_db: float) -> None:
+    impulse = np.zeros(256, np.float32)
+    impulse[0] = 1
+
+    gain_db = 20 * np.log10(np.abs(np.fft.rfft(tilted(impulse, tilt_db))))
+
+    assert gain_db[-1] - gain_db[0] == pytest.approx(tilt_db, abs=1e-3)
+    assert (np.diff(gain_db) * np.sign(tilt_db) >= -1e-6).all()
