@@ -105,7 +105,7 @@ class TrainingBatches:
     def _forget(self, windows: NDArray[np.float32], tokens: NDArray[np.int32]) -> None:
         lost = (self._random.random(tokens.shape) < WORD_LOST) & (tokens != text.PADDING_ID)
         tokens[lost] = text.UNKNOWN_ID
-        if self._pass <= self._heard_only:
+        if 0 < self._pass <= self._heard_only:
             tokens[:] = text.PADDING_ID
             return
         lot = self._random.random(len(tokens))
