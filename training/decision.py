@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from preprocess_service.contract import OperatingPoint
+from training.scoring import Judged
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.bool_]
@@ -70,6 +71,13 @@ def threshold_at(scores: Scores, labels: Labels, false_positive_rate: float) -> 
     return float(np.clip(threshold, _LEAST_THRESHOLD, 1 - _LEAST_THRESHOLD))
 
 
+def recall_at(scores: Scores, labels: Labels, false_positive_rate: float) -> float:
+    """The share of the emergencies that score above all but that share of the normal clips; scores that tie with a
+    normal clip that must be refused are refused with it."""
+    normal = np.sort(scores[~labels])[::-1]
+    return float((scores[labels] > normal[int(false_positive_rate * len(normal))]).mean())
+
+
 def missed_at(scores: Scores, labels: Labels, miss_rate: float) -> float:
     """The greatest score that at most that share of the emergencies stays below."""
     emergencies = np.sort(scores[labels])
@@ -91,10 +99,10 @@ def fit_temperature(probabilities: NDArray[np.float32], kinds: NDArray[np.int64]
     return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def figures(scores: Scores, labels: Labels, point: OperatingPoint) -> Figures:
-    """Figures of merit of calibrated clip scores (n,) against labels (n,), True for an emergency."""
-    said = scores >= point.threshold
-    at_1pct = scores >= threshold_at(scores, labels, ALLOWED_FALSE_POSITIVES)
+def figures(judged: Judged, labels: Labels) -> Figures:
+    """Figures of merit of judged clips against labels (n,), True for an emergency."""
+    scores = judged.probabilities
+    said = scores >= judged.thresholds
     ranks = stats.rankdata(scores)
     positives, negatives = int(labels.sum()), int((~labels).sum())
     auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
@@ -103,7 +111,7 @@ def figures(scores: Scores, labels: Labels, point: OperatingPoint) -> Figures:
         accuracy=float(((scores >= 0.5) == labels).mean()),
         recall=float(said[labels].mean()),
         false_positive_rate=float(said[~labels].mean()),
-        uncertain=float((~said & (scores >= point.uncertain_from)).mean()),
-        recall_at_1pct_fpr=float(at_1pct[labels].mean()),
+        uncertain=float((~said & (scores >= judged.uncertain_from)).mean()),
+        recall_at_1pct_fpr=recall_at(scores, labels, ALLOWED_FALSE_POSITIVES),
         auc=float(auc),
     )

@@ -19,13 +19,14 @@ from training.dataset import Corpus, Rows, load_rows
 from training.decision import Figures, figures
 from training.export import RECORD_FILE
 from training.feature_store import Channel
-from training.manifest import Split
+from training.manifest import Clip, Split
 from training.precision.served import TritonEnvironmentMissing
 from training.precision.timing import Timing, measure_ms
 from training.recordings import Scorer, coding_differences
-from training.report.intervals import Estimate, wilson
+from training.report.intervals import Estimate, envelope, resampling, wilson
 from training.report.sampling import drawn
-from training.scoring import clip_scores, session
+from training.report.shortcuts import group_of
+from training.scoring import Judged, judge_clips, session
 
 CODED_CLIPS: Final = 100
 TEST: Final[tuple[Split, ...]] = ("test",)
@@ -59,7 +60,8 @@ HEADS: Final = (
 
 @dataclass(frozen=True)
 class View:
-    """What a model makes of the test clips under one condition; the interval is Wilson's, of the accuracy."""
+    """What a model makes of the test clips under one condition; the accuracy's interval is the wider of Wilson's and of
+    the bootstrap over callers."""
 
     figures: Figures
     accuracy: Estimate
@@ -114,8 +116,9 @@ def evaluate(
             continue
         rows = by_condition[condition]
         clips = drawn(rows, "test", most)
-        scores = clip_scores(runtime, spec, rows, clips, with_audio=with_audio, with_text=with_text)
-        views[name] = _view(contract, scores, rows.is_emergency[clips], with_text)
+        judged = judge_clips(runtime, spec, contract.decision, rows, clips, with_audio=with_audio, with_text=with_text)
+        of = matched if condition == "seen" and matched else corpus
+        views[name] = _view(judged, rows.is_emergency[clips], [of.clips[clip] for clip in clips])
     coded = drawn(by_condition["unseen"], "test", CODED_CLIPS)
     differences = coding_differences(Scorer(runtime, spec, contract), corpus, coded)
     return Evaluation(
@@ -161,10 +164,11 @@ def write_json(evaluations: Sequence[Evaluation], path: Path) -> None:
     path.write_text(json.dumps(objects, indent=1), encoding="utf-8")
 
 
-def _view(contract: Contract, scores: NDArray[np.float32], labels: NDArray[np.bool_], with_text: bool) -> View:
-    point = contract.decision.point(with_text)
-    measured = figures(point.calibrate(scores), labels, point)
-    return View(measured, wilson(round(measured.accuracy * measured.clips), measured.clips))
+def _view(judged: Judged, labels: NDArray[np.bool_], clips: Sequence[Clip]) -> View:
+    right = ((judged.probabilities >= 0.5) == labels).astype(np.float64)
+    groups = resampling([group_of(clip) for clip in clips])
+    by_group = groups.estimate(lambda weights: weights @ right / weights.sum(axis=1))
+    return View(figures(judged, labels), envelope(wilson(int(right.sum()), len(right)), by_group))
 
 
 def _timings(folder: Path, spec: ModelSpec) -> list[Timing]:

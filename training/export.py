@@ -31,7 +31,7 @@ from training.decision import figures, fit_operating_point, fit_temperature
 from training.manifest import EMERGENCY_KINDS
 from training.quantize import add_precisions
 from training.recordings import Scorer
-from training.scoring import clip_kinds, clip_scores, row_inputs, session
+from training.scoring import clip_kinds, clip_scores, clips_with_words, judge_clips, row_inputs, session
 from training.staging import staged
 from training.train import Trained
 
@@ -162,18 +162,17 @@ def _kinds(spec: ModelSpec, runtime: Any, corpus: Corpus, rows: Rows) -> KindSet
 
 def _decision(spec: ModelSpec, runtime: Any, rows: Rows) -> Decision:
     clips = np.flatnonzero(rows.splits == "validation")
-    labels = rows.is_emergency[clips]
-    whole = fit_operating_point(clip_scores(runtime, spec, rows, clips), labels)
+    heard = fit_operating_point(clip_scores(runtime, spec, rows, clips, with_text=False), rows.is_emergency[clips])
     if not spec.tokens:
-        return Decision(with_transcript=whole, without_transcript=whole)
-    heard = fit_operating_point(clip_scores(runtime, spec, rows, clips, with_text=False), labels)
+        return Decision(with_transcript=heard, without_transcript=heard)
+    read = clips_with_words(rows, clips)
+    whole = fit_operating_point(clip_scores(runtime, spec, rows, read), rows.is_emergency[read])
     return Decision(with_transcript=whole, without_transcript=heard)
 
 
 def _test_figures(spec: ModelSpec, runtime: Any, rows: Rows, decision: Decision) -> dict[str, float]:
     clips = np.flatnonzero(rows.splits == "test")
-    scores = decision.with_transcript.calibrate(clip_scores(runtime, spec, rows, clips))
-    measured = figures(scores, rows.is_emergency[clips], decision.with_transcript)
+    measured = figures(judge_clips(runtime, spec, decision, rows, clips), rows.is_emergency[clips])
     return {f"test_{key}": value for key, value in measured.to_dict().items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from rich.progress import track
 
+from preprocess_service.contract import Decision
+from preprocess_service.features import text
 from preprocess_service.model_spec import KINDS, PROBABILITY, ModelSpec
 from training.dataset import Rows
 from training.row_batches import silent_window
@@ -28,6 +31,15 @@ def session(model_file: Path | bytes) -> Any:
     return onnxruntime.InferenceSession(source, providers=wanted)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the service would say of some clips: calibrated probabilities with the thresholds that apply, all (n,)."""
+
+    probabilities: NDArray[np.float32]
+    thresholds: NDArray[np.float32]
+    uncertain_from: NDArray[np.float32]
+
+
 def clip_scores(
     runtime: Any,
     spec: ModelSpec,
@@ -41,6 +53,52 @@ def clip_scores(
 
     Without audio every window is silent; without text every transcript is empty.
     """
+    chosen, answers = _row_answers(runtime, spec, rows, clips, with_audio, with_text)
+    return _greatest(rows, chosen, answers)[clips]
+
+
+def judge_clips(
+    runtime: Any,
+    spec: ModelSpec,
+    decision: Decision,
+    rows: Rows,
+    clips: NDArray[np.int64],
+    *,
+    with_audio: bool = True,
+    with_text: bool = True,
+) -> Judged:
+    """Clips as the service judges them: a row without words yet, and a clip without any, count as heard only."""
+    chosen, answers = _row_answers(runtime, spec, rows, clips, with_audio, with_text)
+    row_has_words = words_in_rows(rows)[chosen] & with_text
+    calibrated = np.where(
+        row_has_words, decision.with_transcript.calibrate(answers), decision.without_transcript.calibrate(answers)
+    )
+    has_words = np.zeros(len(rows.is_emergency), np.bool_)
+    np.logical_or.at(has_words, rows.clip_of_row[chosen], row_has_words)
+    points = [decision.point(bool(each)) for each in has_words[clips]]
+    return Judged(
+        _greatest(rows, chosen, calibrated)[clips],
+        np.array([point.threshold for point in points], np.float32),
+        np.array([point.uncertain_from for point in points], np.float32),
+    )
+
+
+def words_in_rows(rows: Rows) -> NDArray[np.bool_]:
+    """Which rows have words: (rows,)."""
+    if rows.tokens is None:
+        return np.zeros(len(rows.clip_of_row), np.bool_)
+    return np.asarray((rows.tokens != text.PADDING_ID).any(axis=1))
+
+
+def clips_with_words(rows: Rows, clips: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of `clips` whose transcript has words that the model can read."""
+    return clips[np.isin(clips, rows.clip_of_row[words_in_rows(rows)])]
+
+
+def _row_answers(
+    runtime: Any, spec: ModelSpec, rows: Rows, clips: NDArray[np.int64], with_audio: bool, with_text: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The rows of the clips, and the network's answer to each."""
     chosen = np.flatnonzero(np.isin(rows.clip_of_row, clips))
     if not with_text and spec.tokens:  # rows of one window then differ in nothing
         chosen = chosen[np.unique(rows.window_of_row[chosen], return_index=True)[1]]
@@ -50,9 +108,13 @@ def clip_scores(
         runtime.run([PROBABILITY.name], row_inputs(spec, rows, batch, with_audio, with_text))[0][:, 0]
         for batch in batches
     ]
-    scores = np.zeros(len(rows.is_emergency), np.float32)
-    np.maximum.at(scores, rows.clip_of_row[chosen], np.concatenate(answers))
-    return scores[clips]
+    return chosen, np.concatenate(answers)
+
+
+def _greatest(rows: Rows, chosen: NDArray[np.int64], answers: NDArray[np.float32]) -> NDArray[np.float32]:
+    greatest = np.zeros(len(rows.is_emergency), np.float32)
+    np.maximum.at(greatest, rows.clip_of_row[chosen], answers)
+    return greatest
 
 
 def clip_kinds(runtime: Any, spec: ModelSpec, rows: Rows, clips: NDArray[np.int64]) -> NDArray[np.float32]:
