@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from training import models, yamnet
+from training import models, shards, yamnet
 from training.feature_store import WindowStore, derive
 
 FEATURES_BATCH: Final = 16
@@ -48,7 +48,8 @@ def yamnet_base(weights: Path | None, windows: NDArray[np.float32]) -> tuple[mod
 
 def frozen_features(base: models.Model, audio: WindowStore, cache: Path) -> WindowStore:
     """The base's output (*features) for every window, from `cache` where it is there already."""
-    folder = cache / f"{base.name}-{_digest(base)}"
+    code = shards.code_digest(*(Path(module.__file__ or "") for module in (models, yamnet)))
+    folder = cache / f"{base.name}-{_digest(base)}-{code[:16]}"
     return derive(audio, folder, base.predict_on_batch, FEATURES_BATCH, f"{base.name} features")
 
 

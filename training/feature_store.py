@@ -137,7 +137,9 @@ def open_windows(
     for index, line_shard in enumerate(lines.folders):
         clips = range(index * CLIPS_PER_SHARD, min((index + 1) * CLIPS_PER_SHARD, len(lines)))
         ids = tuple(clip_ids[clip] if chosen[clip] and lines.lengths[clip] else None for clip in clips)
-        jobs[shards.digest(folder.name, line_shard.name, ids)] = _Job(line_shard, ids, spec, treatment)
+        # The folder of the line names the code that made it.
+        made_from = f"{line_shard.parent.name}/{line_shard.name}"
+        jobs[shards.digest(folder.name, made_from, ids)] = _Job(line_shard, ids, spec, treatment)
     shards.fill(folder, jobs, _write, workers, _title(spec, treatment))
     folders = tuple(folder / name for name in jobs)
     samples = [np.load(each / "samples.npy") for each in folders]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,6 +29,7 @@ from training.row_batches import Source, TrainingBatches, ValidationBatches, sil
 Precision = Literal["float32", "mixed_bfloat16"]
 
 KINDS_WEIGHT: Final = 1.0  # of the loss, beside the probability's 1
+TOTALS: Final = frozenset({"loss", "val_loss"})  # of both outputs together
 HEARD_ONLY: Final = 0.3  # of the passes, of models that read
 LAST_RATE: Final = 0.05  # of the first learning rate, at the end of the cosine
 
@@ -75,44 +78,57 @@ def train(spec: ModelSpec, options: Options) -> tuple[Trained, Rows]:
     recipe = RECIPES[spec.name]
     text_settings = learn_text_settings(options.corpus.clips, options.cache, options.workers) if spec.tokens else None
     variants = 0 if recipe.base else options.variants
-    rows = load_rows(options.corpus, spec, text_settings, options.cache, options.workers, variants)
-    build = recipe.build
-    if spec.names_kind and options.head != "logit":
-        build = lambda size: models.multimodal(size, options.head)  # noqa: E731 - one option of one model
+    rows = load_rows(options.corpus, spec, text_settings, options.cache, options.workers, variants, seed=options.seed)
     if recipe.base is None:
-        silence = silent_window(spec)
-        source = Source(spec, rows, _kinds(options.corpus), (rows.audio, *rows.augmented), spec.audio.name, silence)
-        network, history = _fit_in(options.precision, lambda: build(VOCABULARY_SIZE), recipe, source, options)
-        pretrained = None
+        build, precision = partial(_build, spec, recipe, options), options.precision
+        base, pretrained, silence = None, None, silent_window(spec)
+        audio, audio_name = (rows.audio, *rows.augmented), spec.audio.name
     else:
+        build, precision = partial(recipe.build, VOCABULARY_SIZE), "float32"
         some = rows.audio[rows.window_of_row[rows.rows_of("train")[:SETTLING_WINDOWS]]]
         base, pretrained = recipe.base(options.base_weights(spec), some)
-        features = frozen_features(base, rows.audio, options.cache)
         silence = base.predict_on_batch(silent_window(spec)[np.newaxis])[0]
-        source = Source(spec, rows, _kinds(options.corpus), (features,), models.FEATURES, silence)
-        head = build(VOCABULARY_SIZE)
-        history = _fit(head, recipe, source, options)
-        network = models.joined(base, head, spec)
-    record = _record(history, time.monotonic() - started, network, options)
-    return Trained(spec, network, text_settings, pretrained, record), rows
+        audio, audio_name = (frozen_features(base, rows.audio, options.cache),), models.FEATURES
+    source = Source(spec, rows, _kinds(options.corpus), audio, audio_name, silence)
+    prepared = time.monotonic()
+    network, fitted = _fit_in(precision, build, recipe, source, options)
+    record = {
+        **fitted,
+        "feature_seconds": round(prepared - started, 1),
+        "seconds": round(time.monotonic() - prepared, 1),  # of the fit alone
+        "clips": len(np.unique(rows.clip_of_row[rows.rows_of("train")])),
+    }
+    if base is not None:
+        network = models.joined(base, network, spec)
+    used: dict[str, Any] = {"seed": options.seed, "variants": variants, "precision": precision}
+    if spec.names_kind:
+        used |= {"head": options.head, "kinds_weight": options.kinds_weight}
+    return Trained(spec, network, text_settings, pretrained, {**record, **_facts(network), "options": used}), rows
+
+
+def _build(spec: ModelSpec, recipe: Recipe, options: Options) -> models.Model:
+    if spec.names_kind:
+        return models.multimodal(VOCABULARY_SIZE, options.head)
+    return recipe.build(VOCABULARY_SIZE)
 
 
 def _fit_in(
     precision: Precision, build: Callable[[], models.Model], recipe: Recipe, source: Source, options: Options
-) -> tuple[models.Model, dict[str, list[float]]]:
+) -> tuple[models.Model, dict[str, Any]]:
     """Trains in that precision; the network that comes back is in single precision, whatever it was trained in."""
     keras.config.set_dtype_policy(precision)
     try:
         trained = build()
-        history = _fit(trained, recipe, source, options)
+        fitted = _fit(trained, recipe, source, options)
     finally:
         keras.config.set_dtype_policy("float32")
     network = build()
     network.set_weights(trained.get_weights())
-    return network, history
+    return network, fitted
 
 
-def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options) -> dict[str, list[float]]:
+def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options) -> dict[str, Any]:
+    """Fits `network`; answers its curves and the seconds of every epoch, validation included."""
     epochs = options.epochs or recipe.epochs
     batches = TrainingBatches(source, recipe.batch, options.seed, heard_only=round(HEARD_ONLY * epochs))
     rate = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches), LAST_RATE)
@@ -126,27 +142,49 @@ def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options
         weighted_metrics={name: ["accuracy"] for name in losses},
     )
     # With one output Keras calls the loss just so, and the weighted accuracy by its own name.
-    watched = f"val_{PROBABILITY.name}_{recipe.watch}" if len(losses) > 1 else f"val_{recipe.watch}"
+    several = len(losses) > 1
+    watched = f"val_{PROBABILITY.name}_{recipe.watch}" if several else f"val_{recipe.watch}"
+    clock = EpochClock()
     fitted = network.fit(
         read_ahead(batches),
         validation_data=read_ahead(ValidationBatches(source, recipe.batch)),
         epochs=epochs,
         callbacks=[
+            clock,
             keras.callbacks.EarlyStopping(
                 watched,
                 mode="min" if recipe.watch == "loss" else "max",
                 patience=recipe.patience,
                 restore_best_weights=True,
-            )
+            ),
         ],
         verbose="auto" if console.is_terminal else 2,
     )
-    return {_plain(name): [float(each) for each in values] for name, values in fitted.history.items()}
+    curves = {name: [float(each) for each in values] for name, values in fitted.history.items()}
+    return {"history": _plain(curves) if several else curves, "epoch_seconds": clock.seconds}
 
 
-def _plain(name: str) -> str:
+class EpochClock(keras.callbacks.Callback):  # type: ignore[misc]
+    """Notes how long every epoch takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras fixes the arguments
+        self._begun = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+        self.seconds.append(round(time.monotonic() - self._begun, 3))
+
+
+def _plain(curves: dict[str, list[float]]) -> dict[str, list[float]]:
     """The probability's own curves under the names that a model of one output gives them."""
-    return name.replace(f"{PROBABILITY.name}_", "") if PROBABILITY.name in name else name.replace("loss", "total_loss")
+    own = f"{PROBABILITY.name}_"
+    return {
+        name.replace(own, "") if own in name else name.replace("loss", "total_loss") if name in TOTALS else name: each
+        for name, each in curves.items()
+    }
 
 
 def _kinds(corpus: Corpus) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -154,19 +192,11 @@ def _kinds(corpus: Corpus) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array([index.get(clip.kind, -1) for clip in corpus.clips], np.int64)
 
 
-def _record(history: dict[str, list[float]], seconds: float, network: models.Model, options: Options) -> dict[str, Any]:
+def _facts(network: models.Model) -> dict[str, Any]:
     return {
-        "history": history,
-        "seconds": round(seconds, 1),
         "parameters": int(network.count_params()),
         "trainable_parameters": sum(int(np.prod(each.shape)) for each in network.trainable_weights),
-        "options": {
-            "seed": options.seed,
-            "variants": options.variants,
-            "kinds_weight": options.kinds_weight,
-            "precision": options.precision,
-        },
         "versions": {"python": platform.python_version(), "keras": keras.__version__, "numpy": np.__version__},
-        "machine": platform.machine(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }

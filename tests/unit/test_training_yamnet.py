@@ -26,7 +26,8 @@ def write_published_layout(network, path: Path, skip: str = "", prefix: str = ""
                 continue
             names.append(name)
             group = file.create_group(prefix + name)
-            weight_names = [f"{name}/{each.name}:0" for each in layer.weights]
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)  # Keras 3 calls its kernel "kernel", too
+            weight_names = [f"{name}/{'depthwise_' * depthwise}{each.name}:0" for each in layer.weights]
             for weight_name, value in zip(weight_names, layer.get_weights(), strict=True):
                 group.create_dataset(weight_name, data=value)
             group.attrs["weight_names"] = [each.encode() for each in weight_names]
