@@ -34,7 +34,7 @@ report: models  ## the evaluation report of all models that are trained: build/r
 	@$(RUN) -m training report --data $(DATA)
 
 evaluate: models  ## the README's table of the models that are trained
-	@$(RUN) -m training synthesize --out $(DATA)-matched --beside $(DATA) --clips 1000 --seed $(SEED) --workers $$(nproc) --replace
+	@$(RUN) -m training synthesize --out $(DATA)-matched --beside $(DATA) --clips 1000 --workers $$(nproc) --replace
 	@$(RUN) -m training evaluate --data $(DATA) --matched $(DATA)-matched
 
 test: models  ## all tests, with a real Triton and the real service

@@ -23,7 +23,17 @@ from training import feature_store, fingerprint, line, line_store, morpheme_stor
 from training.feature_store import Channel, Dtype, Treatment, WindowStore
 from training.line import LONGEST_CLIP_S as LONGEST_CLIP_S
 from training.line_store import LineStore, Recording
-from training.manifest import LABELS, MANIFEST_NAME, SPLITS, Clip, ManifestError, Split, check_splits, read_manifest
+from training.manifest import (
+    LABELS,
+    MANIFEST_NAME,
+    SPLITS,
+    Clip,
+    ManifestError,
+    Split,
+    check_splits,
+    normalise_sentence,
+    read_manifest,
+)
 from training.recording_files import audio_root, read_recording
 
 VOCABULARY_SIZE: Final = (
@@ -85,6 +95,27 @@ def read_corpus(folder: Path) -> Corpus:
     for split, label in product(SPLITS, LABELS):
         if (split, label) not in there:
             raise ManifestError(f"{folder / MANIFEST_NAME}: no {label} clip in {split}; every split needs both classes")
+    return Corpus(folder, clips)
+
+
+def read_matched(folder: Path, corpus: Corpus) -> Corpus:
+    """Reads test clips that are recorded as the training clips of `corpus` are: raises ManifestError where one has a
+    voice or a background that training has not, or a sentence that `corpus` has."""
+    path = folder / MANIFEST_NAME
+    clips = tuple(read_manifest(path))
+    training = [clip for clip in corpus.clips if clip.split == "train"]
+    for group in ("speaker_group", "background_group"):
+        known = {getattr(clip, group) for clip in training}
+        for clip in clips:
+            if getattr(clip, group) not in known:
+                value = getattr(clip, group)
+                raise ManifestError(
+                    f"{path}: {clip.clip_id}: {group} {value!r} is in no training clip of {corpus.folder}"
+                )
+    spoken = {normalise_sentence(each) for clip in corpus.clips for each in (clip.text, clip.spoken_text)} - {""}
+    for clip in clips:
+        if {normalise_sentence(clip.text), normalise_sentence(clip.spoken_text)} & spoken:
+            raise ManifestError(f"{path}: {clip.clip_id}: its sentence is in {corpus.folder}, too")
     return Corpus(folder, clips)
 
 

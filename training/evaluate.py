@@ -47,6 +47,7 @@ HEADS: Final = (
     "model",
     "parameters",
     "accuracy [95 %]",
+    "beats chance",
     "recall at 1 % FPR: unseen voices and backgrounds",
     "seen ones",
     "shifted channel",
@@ -65,6 +66,7 @@ class View:
 
     figures: Figures
     accuracy: Estimate
+    beats_chance: bool  # even the interval's lower end is above the share of the larger class
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def _view(judged: Judged, labels: NDArray[np.bool_], clips: Sequence[Clip]) -> V
     right = ((judged.probabilities >= 0.5) == labels).astype(np.float64)
     groups = resampling([group_of(clip) for clip in clips])
     by_group = groups.estimate(lambda weights: weights @ right / weights.sum(axis=1))
-    return View(figures(judged, labels), envelope(wilson(int(right.sum()), len(right)), by_group))
+    accuracy = envelope(wilson(int(right.sum()), len(right)), by_group)
+    return View(figures(judged, labels), accuracy, accuracy.low > max(labels.mean(), 1 - labels.mean()))
 
 
 def _timings(folder: Path, spec: ModelSpec) -> list[Timing]:
@@ -185,6 +188,7 @@ def _cells(each: Evaluation) -> list[str]:
         f"`{contract.model}`",
         f"{each.record['parameters']:,}",
         _accuracy(each.view("unseen")),
+        _beats_chance(each.view("unseen")),
         *(_recall(each.view(condition)) for condition in ("unseen", "seen", "shifted")),
         _accuracy(each.view("shifted")),
         f"{f['onnx_keras_difference']:.1g}",
@@ -196,6 +200,10 @@ def _cells(each: Evaluation) -> list[str]:
 
 def _serves_int8(contract: Contract) -> bool:
     return any(graph.precision == "int8" for graph in contract.graphs.values())
+
+
+def _beats_chance(view: View | None) -> str:
+    return "-" if view is None else "yes" if view.beats_chance else "**no**"
 
 
 def _accuracy(view: View | None) -> str:

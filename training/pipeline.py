@@ -17,8 +17,7 @@ from rich.console import Console
 from preprocess_service.contract import MODEL_FILE, ContractMismatch, newest_version, read_contract
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, ProfileName, model_spec
-from training.dataset import Corpus, read_corpus
-from training.manifest import MANIFEST_NAME, read_manifest
+from training.dataset import Corpus, read_corpus, read_matched
 from training.synthetic.plan import SOURCE as SYNTHETIC
 from training.versions import install, next_version
 
@@ -106,9 +105,7 @@ def evaluate_all(arguments: argparse.Namespace) -> int:
     corpus = read_corpus(arguments.data)
     if not arguments.models:  # all that there are
         specs = [spec for spec in specs if newest_version(arguments.repository, spec)]
-    matched = None
-    if arguments.matched:
-        matched = Corpus(arguments.matched, tuple(read_manifest(arguments.matched / MANIFEST_NAME)))
+    matched = read_matched(arguments.matched, corpus) if arguments.matched else None
     evaluations = []
     for spec in specs:
         console.print(f"{spec.name}: measuring")

@@ -148,7 +148,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="another seed, another corpus (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument(
-        "--beside", type=Path, metavar="FOLDER", help="test clips only, as this corpus's training clips are recorded"
+        "--beside",
+        type=Path,
+        metavar="FOLDER",
+        help="test clips only, as this synthetic corpus's training clips are recorded; its seed is taken",
     )
     parser.add_argument("--replace", action="store_true", help="remove a corpus of other arguments or older code first")
 
@@ -157,6 +160,8 @@ def run(args: argparse.Namespace) -> int:
     """Make the corpus that `args` asks for; 0 when it is there, 1 when it cannot be made."""
     console = Console(stderr=True)
     columns = (TextColumn("clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if args.beside:
+        args.seed = json.loads((args.beside / SETTINGS).read_text(encoding="utf-8"))["seed"]
     if args.replace:
         _remove_other(args.out, _settings(args.clips, args.seed, args.beside))
     try:
