@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,11 @@ from training.scoring import Judged
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.bool_]
+Floating = float | NDArray[np.floating[Any]]
 
 ALLOWED_FALSE_POSITIVES: Final = 0.01  # of the normal clips: above them lies `threshold`
 ALLOWED_MISSES: Final = 0.005  # of the emergencies: below `uncertain_from` lie no more
+BANDS: Final = ("normal", "uncertain", "emergency")
 _LEAST_THRESHOLD: Final = 1e-6
 
 
@@ -97,6 +99,11 @@ def fit_temperature(probabilities: NDArray[np.float32], kinds: NDArray[np.int64]
         return float(np.mean(special.logsumexp(scaled, axis=1) - scaled[np.arange(len(kinds)), kinds]))
 
     return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def bands(probabilities: Floating, thresholds: Floating, uncertain_from: Floating) -> NDArray[np.int64]:
+    """The band that each calibrated probability falls into, as its index in BANDS; arguments broadcast."""
+    return np.asarray(np.asarray(probabilities) >= uncertain_from, np.int64) + (np.asarray(probabilities) >= thresholds)
 
 
 def figures(judged: Judged, labels: Labels) -> Figures:

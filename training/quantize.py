@@ -75,7 +75,7 @@ def attempt_precisions(
     """As `add_precisions`; also returns how int8 and fp16 were judged."""
     exported = contract.graphs[MODEL_FILE]
     reference = onnxruntime.InferenceSession(str(folder / MODEL_FILE), providers=["CPUExecutionProvider"])
-    gate = Gate(reference, spec, rows, contract.decision)
+    gate = Gate(reference, spec, rows, contract.decision, "test")
     graphs, figures = {MODEL_FILE: exported}, dict(contract.figures)
     fp16 = _try_fp16(folder, spec, gate, reference, exported.canary.tolerance)
     int8 = _try_int8(folder, spec, rows, gate, exported.canary.tolerance, python)
