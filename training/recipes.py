@@ -30,10 +30,10 @@ def _reads_nothing(build: Callable[[], models.Model]) -> Callable[[int], models.
 
 
 RECIPES: Final = {
-    MULTIMODAL.name: Recipe(models.multimodal, epochs=20, batch=64, rate=1e-3, patience=6),
-    CNN.name: Recipe(_reads_nothing(models.cnn), epochs=20, batch=64, rate=1e-3, patience=5),
-    LSTM.name: Recipe(_reads_nothing(models.lstm), epochs=20, batch=64, rate=1e-3, patience=5),
-    CNN_LSTM.name: Recipe(_reads_nothing(models.cnn_lstm), epochs=20, batch=64, rate=1e-3, patience=5),
+    MULTIMODAL.name: Recipe(models.multimodal, epochs=14, batch=64, rate=5e-4, patience=6),
+    CNN.name: Recipe(_reads_nothing(models.cnn), epochs=10, batch=64, rate=5e-4, patience=5),
+    LSTM.name: Recipe(_reads_nothing(models.lstm), epochs=12, batch=64, rate=1e-3, patience=5),
+    CNN_LSTM.name: Recipe(_reads_nothing(models.cnn_lstm), epochs=12, batch=64, rate=1e-3, patience=5),
     VGG16.name: Recipe(
         _reads_nothing(models.vgg16_head), epochs=50, batch=32, rate=2e-4, patience=5, watch="accuracy", base=vgg16_base
     ),
