@@ -42,9 +42,11 @@ class Catalogue:
         self._kept = frozenset({self.default, *settings.loaded_models})
         self._load_timeout_s, self._max_waiting = settings.load_timeout_s, max(1, settings.max_waiting)
         max_on_demand = settings.max_on_demand if settings.load_on_demand else None
-        self._loader = Loader(triton, self._kept, max_on_demand, settings.load_timeout_s, self._forget)
+        self._loader = Loader(
+            triton, self._kept, max_on_demand, settings.min_stay_s, settings.load_timeout_s, self._forget
+        )
         self._on_disk: dict[str, ServedModel] = {}  # the newest version whose contract fits
-        self._refused: dict[str, tuple[Signature, str]] = {}  # the newest version, where its contract does not fit
+        self._refused: dict[str, tuple[Signature, ContractMismatch]] = {}  # the newest, where it does not
         self._active: dict[str, ServedModel] = {}  # what default traffic is answered by
         self._wrong: dict[str, str] = {}  # of an active model that has begun to answer wrongly
         self._proven: dict[tuple[str, Signature], ServedModel] = {}  # versions that were asked for by number
@@ -54,7 +56,7 @@ class Catalogue:
         for name in MODELS:
             self._look(name)
         if self.default in self._refused:
-            raise ContractMismatch(self._refused[self.default][1])
+            raise self._refused[self.default][1]
         if self.default not in self._on_disk:
             held = ", ".join(self._on_disk) or "no trained model"
             raise ContractMismatch(f"the default model is {self.default!r}; {settings.model_repository} holds {held}")
@@ -67,6 +69,14 @@ class Catalogue:
         """What default traffic to each model is answered by, and whether Triton has it loaded."""
         names = [name for name in MODELS if name in self]
         return [(self._active.get(name) or self._on_disk[name], name in self._active) for name in names]
+
+    def is_at_hand(self, name: str, version: str) -> bool:
+        """Whether `lease` of the same need not ask Triton for anything; raises InvalidRequest, ModelNotFound."""
+        name = self._known(name or self.default)
+        signature, served = self._signature(name, version) if version else None, self._active.get(name)
+        if signature is None:
+            return served is not None
+        return (served is not None and served.signature == signature) or (name, signature) in self._proven
 
     @asynccontextmanager
     async def lease(self, name: str, version: str, deadline: Deadline) -> AsyncIterator[ServedModel]:
@@ -124,7 +134,7 @@ class Catalogue:
         if name in self:
             return name
         if name in self._refused:
-            raise ModelNotFound(f"model {name!r} cannot be asked: {self._refused[name][1]}")
+            raise ModelNotFound(f"model {name!r} cannot be asked: {self._refused[name][1].reason}")
         if name in MODELS and self._repository.versions(name):
             return name  # a candidate: `_exactly` answers
         shown = repr(name) if len(name) <= LONGEST_NAME and name.isascii() else f"of {len(name)} characters"
@@ -147,7 +157,7 @@ class Catalogue:
         try:
             served = await asyncio.to_thread(self._repository.read, name, signature)
         except ContractMismatch as error:
-            raise ModelNotFound(f"version {text} of {name} cannot be asked: {error}") from error
+            raise ModelNotFound(f"version {text} of {name} cannot be asked: {error.reason}") from error
         if not await self._triton.ready(name, signature[0], deadline):
             raise ModelNotFound(f"Triton does not serve version {text} of {name}: it has the newest ones only")
         self._proven[name, signature] = await prove(self._triton, served, deadline)
@@ -238,7 +248,7 @@ class Catalogue:
             self._on_disk[name] = self._repository.read(name, signature)
             self._refused.pop(name, None)
         except ContractMismatch as error:
-            self._refused[name] = (signature, str(error))
+            self._refused[name] = (signature, error)
             if name != self.default or name in self._on_disk:
                 logger.warning("version left out", extra={"model": name, "reason": str(error)})
             before = self._on_disk.get(name)

@@ -25,7 +25,14 @@ _LEAST_PROBABILITY: Final = 1e-7
 
 
 class ContractMismatch(Exception):
-    """A model version that this code must not serve; the message names the key, its value and the expected one."""
+    """A model version that this code must not serve; the message names the key, its value and the expected one.
+
+    `reason` is the message without the file's path, which is nobody's business but the operator's.
+    """
+
+    def __init__(self, reason: str, path: Path | None = None) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.reason, self.path = reason, path
 
 
 class _Part(BaseModel):
@@ -176,9 +183,9 @@ def read_contract(version_folder: Path, spec: ModelSpec) -> Contract:
     try:
         contract = Contract.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ContractMismatch(f"{path}: cannot be read: {error.strerror}") from error
+        raise ContractMismatch(f"cannot be read: {error.strerror}", path) from error
     except ValidationError as error:
-        raise ContractMismatch(f"{path}: {error}") from error
+        raise ContractMismatch(_told(error), path) from error
     _check(path, "model", contract.model, spec.name)
     _check(path, "version", contract.version, int(version_folder.name))
     _check(path, "format_version", contract.format_version, FORMAT_VERSION)
@@ -194,7 +201,7 @@ def read_contract(version_folder: Path, spec: ModelSpec) -> Contract:
     for part in ("graphs", "files"):
         for name in (MODEL_FILE, spec.cpu.graph_file, spec.gpu.graph_file):
             if name not in getattr(contract, part):
-                raise ContractMismatch(f"{path}: {part} lacks {name!r}")
+                raise ContractMismatch(f"{part} lacks {name!r}", path)
     for name, digest in contract.files.items():
         if (version_folder / name).exists():
             _check(path, f"SHA-256 of {name}", sha256_of(version_folder / name), digest)
@@ -215,6 +222,10 @@ def _canary_array(tensor: TensorSpec) -> NDArray[np.float32] | NDArray[np.int32]
     return ripple.astype(np.float32).reshape(tensor.shape)
 
 
+def _told(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors())
+
+
 def _check(path: Path, key: str, value: object, expected: object) -> None:
     if value != expected:
-        raise ContractMismatch(f"{path}: {key} is {value!r}; this service needs {expected!r}")
+        raise ContractMismatch(f"{key} is {value!r}; this service needs {expected!r}", path)

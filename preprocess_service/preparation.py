@@ -57,6 +57,11 @@ def cost(question: Question, max_s: float) -> int:
     return 1 + int(audio_s / 60) + len(question.transcript) // 500
 
 
+def check(question: Question, max_s: float) -> None:
+    """Raises InvalidAudio where `prepare` would."""
+    decode(question.audio, question.audio_format, max_s)
+
+
 def prepare(question: Question, served: ServedModel, max_s: float, deadline: Deadline) -> tuple[Prepared, Times]:
     """Bytes to samples, text to token ids, and the rows that pair them; raises DeadlinePassed between the steps."""
     started = time.perf_counter()

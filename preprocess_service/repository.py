@@ -82,5 +82,5 @@ class Repository:
                 self._read[key] = error
         found = self._read[key]
         if isinstance(found, ContractMismatch):
-            raise ContractMismatch(str(found))
+            raise ContractMismatch(found.reason, found.path)
         return found

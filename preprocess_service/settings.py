@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     )
     load_on_demand: bool = Field(True, description="whether the first request for any other model has Triton load it")
     max_on_demand: int = Field(5, ge=1, description="models that stay loaded so; the least recently used gives way")
+    min_stay_s: float = Field(
+        60.0, ge=0, description="time for which none of them gives way; others are refused meanwhile if all are so new"
+    )
     load_timeout_s: float = Field(120.0, gt=0, description="longest wait for Triton to load a model")
 
     max_audio_s: float = Field(1800.0, gt=0, description="longest recording of one request")

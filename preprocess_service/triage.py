@@ -120,16 +120,25 @@ class Triage:
 
     @asynccontextmanager
     async def _prepared(self, question: Question, deadline: Deadline) -> AsyncIterator[tuple[Prepared, Times]]:
-        """The question as far as it can be brought without Triton, inside the door and with its model loaded."""
+        """The question as far as it can be brought without Triton, inside the door and with its model loaded.
+
+        A load is waited for outside, so that it holds up no other model's callers.
+        """
         self._check(question)
-        started = time.perf_counter()
+        started, max_s = time.perf_counter(), self._settings.max_audio_s
+        cost = await self._in_thread(preparation.cost, question, max_s)
+        if not self._catalogue.is_at_hand(question.model, question.model_version):
+            # Neither what is no recording nor what there is no room for makes Triton load a model.
+            async with self._admission.admit(cost, question.priority, deadline):
+                await self._in_thread(preparation.check, question, max_s)
+        checked = time.perf_counter()
         async with self._catalogue.lease(question.model, question.model_version, deadline) as served:
             leased = time.perf_counter()
-            cost = await self._in_thread(preparation.cost, question, self._settings.max_audio_s)
             async with self._admission.admit(cost, question.priority, deadline):
                 admitted = time.perf_counter()
-                prepared, times = await self._in_thread(prepare, question, served, self._settings.max_audio_s, deadline)
-                yield prepared, replace(times, load_ms=1000 * (leased - started), wait_ms=1000 * (admitted - leased))
+                prepared, times = await self._in_thread(prepare, question, served, max_s, deadline)
+                wait_ms = 1000 * (checked - started + admitted - leased)
+                yield prepared, replace(times, load_ms=1000 * (leased - checked), wait_ms=wait_ms)
 
     def _check(self, question: Question) -> None:
         limits = self._settings

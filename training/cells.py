@@ -19,7 +19,7 @@ def as_required(cell: str) -> str:
 
 def as_relative_path(cell: str) -> str:
     path = PurePosixPath(as_required(cell))
-    if path.is_absolute() or ".." in path.parts or "\\" in cell:
+    if path.is_absolute() or ".." in path.parts or "\\" in cell or "\0" in cell:
         raise ValueError("must be a POSIX path below the audio root")
     return cell
 

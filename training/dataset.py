@@ -184,8 +184,8 @@ def load_rows(
     """The corpus as model inputs; what `cache` lacks is computed over processes.
 
     `augmented` holds `variants` stores of augmented training clips, drawn by `seed`. `channel` and `splits` choose
-    what `audio` holds, such as the test split over the shifted channel. Raises ManifestError where more than a tenth of
-    the clips cannot be used; fewer are left out and counted on standard error.
+    what `audio` holds, such as the test split over the shifted channel. Clips that cannot be used are left out as
+    `open_lines` says; raises ManifestError as it does.
     """
     lines = open_lines(corpus, cache, workers)
     clip_ids = [clip.clip_id for clip in corpus.clips]
@@ -215,13 +215,27 @@ def load_rows(
 
 
 def open_lines(corpus: Corpus, cache: Path, workers: int) -> LineStore:
-    """The clips of a corpus as the models hear them, the unusable ones counted on standard error and listed in
-    bad_clips-*.csv in `cache`."""
+    """The clips of a corpus as the models hear them.
+
+    Those that cannot be used are counted on standard error and listed in bad_clips-<fingerprint>.csv in `cache`. Raises
+    ManifestError where a split is without a class for want of them.
+    """
     lines = line_store.open_line(corpus.root, corpus.recordings, cache, workers)
     path = cache / f"bad_clips-{corpus.fingerprint[:16]}.csv"
-    if said := line_store.check_bad_clips(lines.bad, corpus.recordings, path):
-        Console(stderr=True).print(said, style="bold yellow", markup=False)
+    if said := line_store.list_bad_clips(lines.bad, corpus.recordings, path):
+        Console(stderr=True).print(said, style="bold yellow", markup=False, soft_wrap=True)
+        _check_classes(corpus, lines, path)
     return lines
+
+
+def _check_classes(corpus: Corpus, lines: LineStore, listed: Path) -> None:
+    """Raises ManifestError where all clips of a class are unusable in a split; `listed` names them."""
+    all_clips = Counter((clip.split, clip.label) for clip in corpus.clips)
+    bad_clips = Counter((corpus.clips[clip].split, corpus.clips[clip].label) for clip in lines.bad)
+    for (split, label), count in all_clips.items():
+        if bad_clips[split, label] == count:
+            reason = f"none of the {count} {label} clips in {split} can be used, {listed} says why"
+            raise ManifestError(f"{corpus.folder / MANIFEST_NAME}: {reason}; every split needs both classes")
 
 
 def _windows_of_clips(spec: ModelSpec, lengths: NDArray[np.int64]) -> NDArray[np.int64]:

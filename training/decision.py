@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from preprocess_service.contract import OperatingPoint
+from training.report import curves
 from training.scoring import Judged
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.bool_]
+Band = Literal["normal", "uncertain", "emergency"]
 Floating = float | NDArray[np.floating[Any]]
 
 ALLOWED_FALSE_POSITIVES: Final = 0.01  # of the normal clips: above them lies `threshold`
 ALLOWED_MISSES: Final = 0.005  # of the emergencies: below `uncertain_from` lie no more
-BANDS: Final = ("normal", "uncertain", "emergency")
+BANDS: Final[tuple[Band, ...]] = ("normal", "uncertain", "emergency")
 _LEAST_THRESHOLD: Final = 1e-6
+_LEAST_PROBABILITY: Final = 1e-7  # as the contract's calibration
+_LOG_TEMPERATURES: Final = (-5.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def fit_operating_point(scores: Scores, labels: Labels) -> OperatingPoint:
 
     Source of the smoothed targets: Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
     """
-    logits = special.logit(np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7))
+    logits = special.logit(np.clip(scores.astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
     positives, negatives = int(labels.sum()), int((~labels).sum())
     targets = np.where(labels, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
@@ -76,8 +80,7 @@ def threshold_at(scores: Scores, labels: Labels, false_positive_rate: float) -> 
 def recall_at(scores: Scores, labels: Labels, false_positive_rate: float) -> float:
     """The share of the emergencies that score above all but that share of the normal clips; scores that tie with a
     normal clip that must be refused are refused with it."""
-    normal = np.sort(scores[~labels])[::-1]
-    return float((scores[labels] > normal[int(false_positive_rate * len(normal))]).mean())
+    return float(curves.recall_at(scores.astype(np.float64), labels, _once(scores), false_positive_rate)[0])
 
 
 def missed_at(scores: Scores, labels: Labels, miss_rate: float) -> float:
@@ -87,18 +90,18 @@ def missed_at(scores: Scores, labels: Labels, miss_rate: float) -> float:
     return float(np.clip(least, _LEAST_THRESHOLD, 1 - _LEAST_THRESHOLD))
 
 
-def fit_temperature(probabilities: NDArray[np.float32], kinds: NDArray[np.int64]) -> float:
+def fit_temperature(probabilities: NDArray[np.floating[Any]], kinds: NDArray[np.int64]) -> float:
     """The temperature that makes probabilities (n, kinds) likeliest, given the true kinds (n,).
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017.
     """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-7))
+    logits = np.log(np.maximum(probabilities.astype(np.float64), _LEAST_PROBABILITY))
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         return float(np.mean(special.logsumexp(scaled, axis=1) - scaled[np.arange(len(kinds)), kinds]))
 
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded").x))
 
 
 def bands(probabilities: Floating, thresholds: Floating, uncertain_from: Floating) -> NDArray[np.int64]:
@@ -109,16 +112,19 @@ def bands(probabilities: Floating, thresholds: Floating, uncertain_from: Floatin
 def figures(judged: Judged, labels: Labels) -> Figures:
     """Figures of merit of judged clips against labels (n,), True for an emergency."""
     scores = judged.probabilities
-    said = scores >= judged.thresholds
-    ranks = stats.rankdata(scores)
-    positives, negatives = int(labels.sum()), int((~labels).sum())
-    auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    found = bands(scores, judged.thresholds, judged.uncertain_from)
+    said = found == BANDS.index("emergency")
     return Figures(
         clips=len(labels),
         accuracy=float(((scores >= 0.5) == labels).mean()),
         recall=float(said[labels].mean()),
         false_positive_rate=float(said[~labels].mean()),
-        uncertain=float((~said & (scores >= judged.uncertain_from)).mean()),
+        uncertain=float((found == BANDS.index("uncertain")).mean()),
         recall_at_1pct_fpr=recall_at(scores, labels, ALLOWED_FALSE_POSITIVES),
-        auc=float(auc),
+        auc=float(curves.auc(scores.astype(np.float64), labels, _once(scores))[0]),
     )
+
+
+def _once(scores: Scores) -> NDArray[np.float64]:
+    """Weights that count every clip once: (1, n)."""
+    return np.ones((1, len(scores)))

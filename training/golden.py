@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,10 @@ from preprocess_service.contract import Contract
 from preprocess_service.features.g711 import CodeWords
 from training import line
 from training.dataset import Corpus
+from training.decision import BANDS, Band, bands
 from training.manifest import LABELS, Label
 from training.recording_files import read_recording
 from training.recordings import Scorer
-
-Decision = Literal["normal", "uncertain", "emergency"]
 
 FILE_NAME: Final = "golden.json"
 CLIPS_OF_LABEL: Final = 8
@@ -49,7 +48,7 @@ class GoldenClip(BaseModel):
     label: Label
     with_transcript: bool
     probability: float = Field(ge=0, le=1)  # calibrated, of the graph as exported
-    decision: Decision
+    decision: Band
 
 
 class _File(BaseModel):
@@ -73,17 +72,15 @@ class _Scored:
     index: int
     kind: str
     probability: float
-    decision: Decision
+    decision: Band
     is_right: bool
     is_clear: bool
 
 
-def decide(probability: float, contract: Contract, has_words: bool) -> Decision:
+def decide(probability: float, contract: Contract, has_words: bool) -> Band:
     """The band that a calibrated probability falls into."""
     point = contract.decision.point(has_words)
-    if probability >= point.threshold:
-        return "emergency"
-    return "uncertain" if probability >= point.uncertain_from else "normal"
+    return BANDS[int(bands(probability, point.threshold, point.uncertain_from))]
 
 
 def drift(contract: Contract, graph_file: str) -> float:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +21,13 @@ from numpy.typing import NDArray
 
 from preprocess_service import features
 from preprocess_service.errors import InvalidAudio
-from preprocess_service.features.audio import Samples
+from preprocess_service.features.audio import AudioFormat, Samples, decode
 from preprocess_service.features.g711 import CodeWords
 from training import line, shards
-from training.manifest import ManifestError
 from training.recording_files import read_recording
 from training.synthetic import telephone
 
 CLIPS_PER_SHARD: Final = 128
-LARGEST_BAD_SHARE: Final = 0.1
 NAMED_BAD_CLIPS: Final = 5
 OPEN_SHARDS: Final = 64
 
@@ -90,8 +89,8 @@ def _opened(folder: Path) -> tuple[CodeWords, NDArray[np.int64]]:
 def open_line(root: Path, recordings: Sequence[Recording], cache: Path, workers: int) -> LineStore:
     """Brings the recordings to the line, as far as `cache` does not hold them yet.
 
-    A recording that cannot be read, decoded, or is too short never stops the run: it is in `bad`, and in
-    bad_clips.csv beside the shards.
+    A recording that cannot be read, decoded, or is too short never stops the run: it is in `bad`, which
+    `list_bad_clips` writes down.
     """
     folder = cache / f"line-{_code()}"
     jobs = [
@@ -115,9 +114,9 @@ def open_line(root: Path, recordings: Sequence[Recording], cache: Path, workers:
     return LineStore(folders, lengths, bad)
 
 
-def check_bad_clips(bad: dict[int, str], recordings: Sequence[Recording], path: Path) -> str | None:
-    """Lists the bad clips in a CSV file and says so in one line, None where there are none; raises ManifestError,
-    naming the first, where they are more than LARGEST_BAD_SHARE."""
+def list_bad_clips(bad: dict[int, str], recordings: Sequence[Recording], path: Path) -> str | None:
+    """Lists the bad clips in a CSV file and gives a warning with their share and the first of them, None where there
+    are none: they are left out, however many they are, and never silently."""
     if not bad:
         path.unlink(missing_ok=True)
         return None
@@ -127,13 +126,9 @@ def check_bad_clips(bad: dict[int, str], recordings: Sequence[Recording], path: 
         writer.writerow(["clip_id", "path", "reason"])
         writer.writerows([recordings[clip].clip_id, recordings[clip].path, reason] for clip, reason in bad.items())
     partial.replace(path)
-    counted = f"{len(bad)} of {len(recordings)} clips cannot be used"
-    if len(bad) > LARGEST_BAD_SHARE * len(recordings):
-        first = "; ".join(
-            f"{recordings[clip].clip_id}: {reason}" for clip, reason in list(bad.items())[:NAMED_BAD_CLIPS]
-        )
-        raise ManifestError(f"{counted}, at most {LARGEST_BAD_SHARE:.0%} may be: {first}; all are in {path}")
-    return f"{counted} and are left out; {path} says why"
+    share = f"{len(bad)} of {len(recordings)} clips ({len(bad) / len(recordings):.1%})"
+    first = "; ".join(f"{recordings[clip].clip_id}: {reason}" for clip, reason in list(bad.items())[:NAMED_BAD_CLIPS])
+    return f"WARNING: {share} cannot be used and are left out; {path} names all of them; the first: {first}"
 
 
 def _code() -> str:
@@ -152,21 +147,30 @@ def _write(job: _Job, folder: Path) -> None:
     lengths = np.zeros(len(job), np.int64)
     bad: dict[int, tuple[str, bool]] = {}
     with shards.ArrayFile(folder / "code_words.npy", (), np.dtype(np.uint8)) as file:
-        for position, each in enumerate(job.recordings):
+        # Many clips one after another may be of one long recording, which is then decoded once.
+        for path, clips in groupby(enumerate(job.recordings), key=lambda clip: clip[1].path):
             try:
-                words = line.line_code_words(read_recording(job.root, each.path), each.start_s, each.end_s)
-            except InvalidAudio as error:
-                bad[position] = (str(error), False)
+                whole = decode(read_recording(job.root, path), AudioFormat(), line.LONGEST_CLIP_S)
+            except (InvalidAudio, OSError) as error:
+                bad.update({position: (str(error), _may_pass(error)) for position, _ in clips})
                 continue
-            except OSError as error:
-                bad[position] = (str(error), _may_pass(error))
-                continue
-            file.append(words)
-            lengths[position] = len(words)
+            for position, each in clips:
+                try:
+                    words = _stretch_code_words(whole, each)
+                except InvalidAudio as error:
+                    bad[position] = (str(error), False)
+                    continue
+                file.append(words)
+                lengths[position] = len(words)
     np.save(folder / "lengths.npy", lengths)
     (folder / "bad.json").write_text(json.dumps(bad, ensure_ascii=False), encoding="utf-8")
 
 
-def _may_pass(error: OSError) -> bool:
-    cause = error.__cause__
+def _stretch_code_words(whole: Samples, of: Recording) -> CodeWords:
+    """`line.line_code_words` of a recording that is decoded already."""
+    return line.code_words(line.levelled(line.trimmed(line.centred(line.cut(whole, of.start_s, of.end_s)))))
+
+
+def _may_pass(error: Exception) -> bool:
+    cause = error.__cause__ if isinstance(error, OSError) else None
     return isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)

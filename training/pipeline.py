@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 
-from preprocess_service.contract import MODEL_FILE, ContractMismatch, newest_version, read_contract
+from preprocess_service.contract import FILE_NAME, MODEL_FILE, ContractMismatch, newest_version, read_contract
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, ProfileName, model_spec
 from training.dataset import Corpus, read_corpus, read_matched
+from training.promotion import Refused, exclusive
 from training.synthetic.plan import SOURCE as SYNTHETIC
-from training.versions import install, next_version
+from training.versions import install, next_version, retire
 
 PROFILES: Final[tuple[ProfileName, ...]] = ("cpu", "gpu")
 
@@ -42,7 +44,8 @@ def train_and_export(arguments: argparse.Namespace) -> int:
         if not _train_one(spec, corpus, arguments):
             return 1
         if arguments.if_missing:
-            _install_demo(spec, newest, arguments)
+            if not _install_demo(spec, newest, arguments):
+                return 1
         else:
             console.print(f"`python -m training promote {spec.name}` puts it into service")
     return 0
@@ -85,13 +88,26 @@ def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -
     return True
 
 
-def _install_demo(spec: ModelSpec, outdated: int | None, arguments: argparse.Namespace) -> None:
-    """Puts a candidate into the repository, in the place of a demo model of another synthetic corpus."""
-    version = outdated or next_version(arguments.repository, spec)
-    if outdated:
-        shutil.rmtree(arguments.repository / spec.name / str(outdated))
-    install(arguments.candidates / spec.name, arguments.repository, spec, version, as_candidate=False)
-    console.print(f"{spec.name}/{version}: in {arguments.repository}")
+def _install_demo(spec: ModelSpec, outdated: int | None, arguments: argparse.Namespace) -> bool:
+    """Puts the candidate into the repository as its newest version, and takes out a demo model that is outdated; False,
+    and nothing changed, where a promotion is under way or was since."""
+    candidate, repository = arguments.candidates / spec.name, arguments.repository
+    (repository / spec.name).mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive(repository, spec):
+            newest = newest_version(repository, spec)
+            if newest != outdated:
+                raise Refused(f"{spec.name}/{newest} has gone into service meanwhile")
+            version = next_version(repository, spec)
+            install(candidate, repository, spec, version, as_candidate=False)
+            console.print(f"{spec.name}/{version}: in {repository}")
+            if outdated:
+                went = retire(repository / spec.name / str(outdated), arguments.candidates.parent / "rejected")
+                console.print(f"{spec.name}/{outdated}: the demo model of before, now in {went}")
+    except Refused as error:
+        console.print(f"[red]refused:[/] {error}; the new model stays in {candidate}")
+        return False
+    return True
 
 
 def evaluate_all(arguments: argparse.Namespace) -> int:
@@ -124,15 +140,31 @@ def _specs(names: list[str]) -> list[ModelSpec]:
 
 
 def _is_kept(spec: ModelSpec, version: int, corpus: Corpus, repository: Path) -> bool:
-    """Whether the version can be served and is not a demo model of another synthetic corpus: what was trained on
-    somebody's own data is never replaced unasked."""
+    """Whether the version stays: one of this synthetic corpus that can be served, and whatever was trained, or may have
+    been, on somebody's own data."""
     folder = repository / spec.name / str(version)
     try:
         data = read_contract(folder, spec).training_data
-    except ContractMismatch:
-        return False
-    own_data = data.corpus != SYNTHETIC
-    return (folder / MODEL_FILE).exists() and (own_data or data.fingerprint == corpus.fingerprint)
+        if not (folder / MODEL_FILE).exists():
+            raise ContractMismatch(f"{MODEL_FILE} is missing", folder)
+    except ContractMismatch as error:
+        if _said_corpus(folder) == SYNTHETIC:
+            return False
+        console.print(
+            f"[red]{spec.name}/{version} cannot be served by this code[/] and is left alone, as it may have been "
+            f"trained on your own data. `python -m training train {spec.name} --data ...` and `promote` put a new "
+            f"version before it. What does not fit: {escape(str(error))}"
+        )
+        return True
+    return data.corpus != SYNTHETIC or data.fingerprint == corpus.fingerprint
+
+
+def _said_corpus(folder: Path) -> object:
+    """What a contract of any format says it was trained on; None where it says nothing."""
+    try:
+        return json.loads((folder / FILE_NAME).read_bytes())["training_data"]["corpus"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 @contextmanager

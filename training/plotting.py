@@ -27,6 +27,7 @@ NORMAL_COLOUR: Final = "#2e6f95"
 PNG_DPI: Final = 120
 _STYLE: Final[Any] = {  # matplotlib types the keys by name
     "font.family": FONT_FAMILY,
+    "text.parse_math": False,  # a name from a manifest may hold dollars; no picture needs a formula
     "axes.unicode_minus": False,  # NanumGothic has no U+2212
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +30,7 @@ EXPECTED = (ContractMismatch, Interrupted, OSError, ServingFailed)
 
 
 class Refused(Exception):
-    """Nothing has changed; the message says why."""
+    """Nothing has changed, in the repository as in service; the message says why."""
 
 
 class RolledBack(Exception):
@@ -69,17 +68,18 @@ class Place:
 
 
 @contextmanager
-def exclusive(place: Place) -> Iterator[None]:
-    """Only one promotion or rollback of a model at a time; raises Refused for the second. Ends with the process."""
+def exclusive(repository: Path, spec: ModelSpec) -> Iterator[None]:
+    """Only one at a time changes which versions of a model there are; raises Refused for the second. Ends with the
+    process."""
     try:
-        lock = os.open(place.model_folder, os.O_RDONLY | os.O_DIRECTORY)
+        lock = os.open(repository / spec.name, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise Refused(f"{place.model_folder}: {error.strerror}; it must hold the model's configuration") from error
+        raise Refused(f"{repository / spec.name}: {error.strerror}; it must hold the model's configuration") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise Refused(f"another promotion or rollback of {place.spec.name} is under way") from None
+        raise Refused(f"another promotion or rollback of {spec.name} is under way") from None
     try:
         yield
     finally:
@@ -92,9 +92,9 @@ def promote(place: Place, candidate: Path, calls: Sequence[GoldenCall]) -> int:
     The removal of the marker is the step that counts: before it nobody is answered by the new version who has not asked
     for it by number; after it everybody is, as soon as each service has looked.
     """
-    clean_up(place)
     before, version = place.in_service(), next_version(place.repository, place.spec)
     _check_ready(place, candidate, before)
+    clean_up(place)
     folder = install(candidate, place.repository, place.spec, version, as_candidate=True)
     try:
         place.say(f"{place.spec.name}/{version}: in place, as a candidate")
@@ -116,12 +116,12 @@ def promote(place: Place, candidate: Path, calls: Sequence[GoldenCall]) -> int:
 def roll_back(place: Place, calls_of: Callable[[Path], Sequence[GoldenCall]]) -> int:
     """Takes the newest version out of service and returns the one before it, which answers again; raises Refused,
     RolledBack where that one cannot, RollbackUnproven. `calls_of` a version folder are its golden calls."""
-    clean_up(place)
     newest = place.in_service()
     before = None if newest is None else place.in_service(below=newest)
     if newest is None or before is None:
         raise Refused(f"{place.spec.name} has no version before {newest or 'the first one'} to go back to")
     calls = calls_of(place.folder(before))
+    clean_up(place)
     try:
         if not place.serving.serves(before):
             place.serving.load([before])
@@ -198,8 +198,7 @@ def _restore(
 def _reject(place: Place, version: int) -> None:
     folder = place.folder(version)
     _mark(folder)  # should it not let itself be moved
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    went = retire(folder, place.rejected / f"{place.spec.name}-{version}-{now}")
+    went = retire(folder, place.rejected)
     place.say(f"{place.spec.name}/{version}: taken out, kept in {went}")
 
 

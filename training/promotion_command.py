@@ -22,7 +22,7 @@ from training.serving import LiveServing, NoServing, Serving, ServingFailed
 
 FAILED: Final = 1  # what was in service before still is
 UNPROVEN: Final = 3
-# Before anything has changed.
+# Before anything has changed; a failure of the disk may come while leftovers are taken out.
 _EARLY: Final = (
     *(ContractMismatch, GoldenUnusable, Interrupted, ManifestError, OSError, Refused, ServingFailed, SplitError),
 )
@@ -80,7 +80,11 @@ def _add_arguments(command: argparse.ArgumentParser, root: Path) -> None:
     command.add_argument("--service", default="127.0.0.1:50051", metavar="HOST:PORT")
     command.add_argument("--tls-roots", type=Path, metavar="PEM", help="ask the service by TLS")
     command.add_argument("--timeout", type=float, default=120.0, metavar="S", help="longest wait in each step")
-    command.add_argument("--offline", action="store_true", help="neither Triton nor the service runs")
+    command.add_argument(
+        "--offline",
+        action="store_true",
+        help="Triton and the service do not run or cannot be reached from here; one that runs takes over by itself",
+    )
 
 
 def _at_least_two(text: str) -> int:
@@ -94,7 +98,7 @@ def _run(arguments: argparse.Namespace, work: Callable[[Place], None]) -> int:
     with Interruption() as interruption, _serving(arguments, interruption) as serving:
         place = Place(arguments.repository, spec, arguments.rejected, serving, interruption, _say)
         try:
-            with exclusive(place):
+            with exclusive(place.repository, spec):
                 work(place)
         except RollbackUnproven as error:
             return _fail("NOT PROVEN", error, UNPROVEN)

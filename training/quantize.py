@@ -1,60 +1,32 @@
-"""Int8 and half precision of an exported graph: each is served where it decides as the exported one does."""
+"""Int8 and half precision of an exported graph: each is served where it decides as the exported one does, on the kind
+of machine that serves it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import onnxruntime
 from rich.console import Console
 
-from preprocess_service.contract import MODEL_FILE, Canary, Contract, Graph, canary_inputs, sha256_of
-from preprocess_service.model_spec import PROBABILITY, ModelSpec
+from preprocess_service.contract import MODEL_FILE, Contract, Decision, Graph, sha256_of
+from preprocess_service.model_spec import ModelSpec
 from training.dataset import Rows
-from training.precision.gate import Comparison, Gate, Runtime
-from training.precision.graphs import INT8_RECIPES, Int8Maker, make_fp16
+from training.precision.attempt import Attempt, canary_of, choose_recipe, judge_int8
+from training.precision.gate import Gate, Runtime
+from training.precision.graphs import Int8Maker, make_fp16
 from training.precision.served import TRITON_PYTHON, GraphFailed, ServedGraph, TritonEnvironmentMissing
 from training.precision.timing import INT8_FILE
 from training.scoring import session
 
 FP16_FILE: Final = "model.fp16.onnx"
-NOISE_FACTOR: Final = 4.0  # from two ways to compute the canary's answer to all ways that there are
-LARGEST_TOLERANCE: Final = 0.05  # a canary that forgives more would not notice a broken graph
-NOT_TRIED: Final = "nothing in it can be int8: LSTM layers stay float"
 
 console: Final = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One graph of lower precision, as it was judged; without a comparison it could not be made or run."""
-
-    precision: Literal["int8", "fp16"]
-    provider: str
-    comparison: Comparison | None
-    objections: tuple[str, ...]
-    size: int = 0  # bytes
-    canary: Canary | None = None
-
-    @property
-    def accepted(self) -> bool:
-        return self.comparison is not None and not self.objections
-
-    def graph(self) -> Graph:
-        """The contract's entry of an accepted graph."""
-        if self.comparison is None or self.canary is None or self.objections:
-            raise ValueError(f"{self.precision} was refused: {'; '.join(self.objections)}")
-        return Graph(
-            precision=self.precision, provider=self.provider, canary=self.canary, gate=self.comparison.to_dict()
-        )
-
-    def __str__(self) -> str:
-        verdict = "accepted" if self.accepted else f"refused: {'; '.join(self.objections)}"
-        return f"{self.precision}{f' by {self.provider}' if self.provider else ''} {verdict}"
 
 
 def add_precisions(
@@ -75,19 +47,21 @@ def attempt_precisions(
     """As `add_precisions`; also returns how int8 and fp16 were judged."""
     exported = contract.graphs[MODEL_FILE]
     reference = onnxruntime.InferenceSession(str(folder / MODEL_FILE), providers=["CPUExecutionProvider"])
-    gate = Gate(reference, spec, rows, contract.decision, "test")
+    gates = Gates(reference, spec, rows, contract.decision)
     graphs, figures = {MODEL_FILE: exported}, dict(contract.figures)
-    fp16 = _try_fp16(folder, spec, gate, reference, exported.canary.tolerance)
-    int8 = _try_int8(folder, spec, rows, gate, exported.canary.tolerance, python)
+    fp16 = _try_fp16(folder, spec, gates.test, reference, exported.canary.tolerance)
+    int8 = _try_int8(folder, spec, rows, gates, exported.canary.tolerance, python)
     for attempt, file, served in ((int8, INT8_FILE, spec.cpu.graph_file), (fp16, FP16_FILE, spec.gpu.graph_file)):
         console.print(f"{spec.name}: {attempt}", markup=False, highlight=False, soft_wrap=True)
         if attempt.accepted:
-            graphs[file] = graphs[served] = attempt.graph()
+            graphs[file] = attempt.graph()
+        if attempt.served:
+            graphs[served] = graphs[file]
         elif attempt.precision == "int8":
             graphs[served] = _exported_by_the_cpu_profile(folder, spec, reference, exported, python)
         else:
             graphs[served] = exported
-        os.link(folder / (file if attempt.accepted else MODEL_FILE), folder / served)
+        os.link(folder / (file if attempt.served else MODEL_FILE), folder / served)
         if attempt.comparison:
             figures |= {f"{attempt.precision}_{key}": value for key, value in attempt.comparison.to_dict().items()}
     hashes = {name: sha256_of(folder / name) for name in graphs}
@@ -97,52 +71,51 @@ def attempt_precisions(
     return completed, (int8, fp16)
 
 
-def _try_int8(folder: Path, spec: ModelSpec, rows: Rows, gate: Gate, tolerance: float, python: Path) -> Attempt:
-    """The first recipe that passes, its file in `folder`; else the one that agrees best."""
-    attempts = []
+class Gates:
+    """The gates of one exported graph: recipes are chosen on validation clips, and the chosen one is judged once on
+    the test split, whose figures would flatter the best of several. A gate is made when it is first needed."""
+
+    def __init__(self, reference: Runtime, spec: ModelSpec, rows: Rows, decision: Decision) -> None:
+        self._made_of = (reference, spec, rows, decision)
+
+    @cached_property
+    def validation(self) -> Gate:
+        return Gate(*self._made_of, "validation")
+
+    @cached_property
+    def test(self) -> Gate:
+        return Gate(*self._made_of, "test")
+
+
+def _try_int8(folder: Path, spec: ModelSpec, rows: Rows, gates: Gates, tolerance: float, python: Path) -> Attempt:
+    """Judges the chosen recipe on the test split; its file is in `folder` where it is accepted."""
     with tempfile.TemporaryDirectory(prefix="quantize-") as temporary:
-        maker = Int8Maker(folder / MODEL_FILE, spec, rows, Path(temporary))
-        made = Path(temporary) / INT8_FILE
-        for recipe in INT8_RECIPES:
-            if not maker.quantisable(recipe):
-                attempts.append(Attempt("int8", "", None, (NOT_TRIED,)))
-                continue
-            maker.make(recipe, made)
-            try:
-                attempts.append(judge_int8(made, spec, gate, tolerance, python=python))
-            except TritonEnvironmentMissing as error:
-                return Attempt("int8", "", None, (f"cannot be judged: {error}",))
-            if attempts[-1].accepted:
-                shutil.move(made, folder / INT8_FILE)
-                return attempts[-1]
-    return max(attempts, key=lambda each: each.comparison.label_agreement if each.comparison else -1.0)
-
-
-def judge_int8(
-    graph_file: Path, spec: ModelSpec, gate: Gate, tolerance: float, *, python: Path = TRITON_PYTHON
-) -> Attempt:
-    """Judges an int8 graph by the provider that the CPU profile serves it with."""
-    try:
-        with (
-            ServedGraph(graph_file, spec, python=python) as served,
-            ServedGraph(graph_file, spec, python=python, accelerated=False) as plain,
-        ):
-            comparison = gate.compare(served)
-            canary = _canary(served, plain, spec, tolerance)
-            provider = served.get_providers()[0]
-    except GraphFailed as error:
-        return Attempt("int8", "", None, (str(error),))
-    size = graph_file.stat().st_size
-    return Attempt("int8", provider, comparison, tuple(comparison.objections), size, canary)
+        try:
+            made, chosen = choose_recipe(
+                Int8Maker(folder / MODEL_FILE, spec, rows, Path(temporary)),
+                lambda file: judge_int8(file, spec, gates.validation, tolerance, python=python),
+                Path(temporary),
+            )
+            if chosen.comparison is None:
+                return chosen
+            judged = judge_int8(made, spec, gates.test, tolerance, python=python)
+        except TritonEnvironmentMissing as error:
+            return Attempt("int8", "", None, (f"cannot be judged: {error}",))
+        before = tuple(f"on validation clips: {each}" for each in chosen.objections)
+        judged = replace(judged, objections=(*before, *judged.objections))
+        if judged.accepted:
+            shutil.move(made, folder / INT8_FILE)
+        return judged
 
 
 def _try_fp16(folder: Path, spec: ModelSpec, gate: Gate, reference: Runtime, tolerance: float) -> Attempt:
-    """Judges half precision on the GPU where there is one, else on the CPU; its file stays only if it passes."""
+    """Judges half precision on the GPU where there is one, else on the CPU; its file stays only if it passes, and is
+    served only if a GPU judged it."""
     made = folder / FP16_FILE
     make_fp16(folder / MODEL_FILE, made)
     runtime = session(made)
     comparison = gate.compare(runtime)
-    canary = _canary(runtime, reference, spec, tolerance)
+    canary = canary_of(runtime, reference, spec, tolerance)
     provider, size = runtime.get_providers()[0], made.stat().st_size
     if comparison.objections:
         made.unlink()
@@ -158,7 +131,7 @@ def _exported_by_the_cpu_profile(
     """
     try:
         with ServedGraph(folder / MODEL_FILE, spec, python=python) as served:
-            canary = _canary(served, reference, spec, exported.canary.tolerance)
+            canary = canary_of(served, reference, spec, exported.canary.tolerance)
             provider = served.get_providers()[0]
     except TritonEnvironmentMissing:
         return exported
@@ -169,11 +142,3 @@ def _exported_by_the_cpu_profile(
             f"at most {exported.canary.tolerance:g}"
         )
     return exported.model_copy(update={"provider": provider, "canary": canary})
-
-
-def _canary(runtime: Runtime, other: Runtime, spec: ModelSpec, least_tolerance: float) -> Canary:
-    """The answer of `runtime`, with a tolerance from how far `other`, which computes alike, is off."""
-    answers = [float(each.run([PROBABILITY.name], canary_inputs(spec))[0][0, 0]) for each in (runtime, other)]
-    noise = abs(answers[0] - answers[1])
-    tolerance = min(max(least_tolerance, NOISE_FACTOR * noise), max(least_tolerance, LARGEST_TOLERANCE))
-    return Canary(probability=answers[0], tolerance=tolerance)

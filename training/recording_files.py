@@ -1,17 +1,19 @@
 """Where the recordings of a manifest lie, and their bytes: plain files, or members of zip archives as published.
 
 A manifest's paths are relative to its audio root: the folder that `corpus.json` beside the manifest names, or the
-manifest's own folder. A path may lead through an archive: `4차년도.zip/abc.wav`.
+manifest's own folder. A path may lead through an archive: `4차년도.zip/abc.wav`. Only regular files are opened, so that
+nothing blocks, and only as many bytes are read as a file of its kind may have.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
@@ -22,6 +24,19 @@ CORPUS_NAME: Final = "corpus.json"
 OPEN_ARCHIVES: Final = 64  # kept open per process; a directory of 20,000 members takes about 10 MB
 # Archives made in Korea often hold names in cp949 without saying so, others UTF-8 without its flag.
 NAME_ENCODINGS: Final = ("utf-8", "cp949")
+# The others inflate a few bytes to any size in one step, so that no limit would hold.
+COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+MOST_AUDIO_BYTES: Final = 704 << 20  # half an hour, the longest that is decoded, in stereo of 32 bits at 48 kHz
+_ARCHIVE_ERRORS: Final = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,  # an offset that no file has
+    UnicodeDecodeError,  # a name that differs between the directory of the archive and the member
+)
 
 
 class UnreadableRecording(OSError):
@@ -55,20 +70,23 @@ def write_corpus(folder: Path, root: Path, **facts: Any) -> None:
     partial.replace(path)
 
 
-def read_recording(root: Path, path: str) -> bytes:
+def read_recording(root: Path, path: str, most_bytes: int = MOST_AUDIO_BYTES) -> bytes:
     """The bytes of one recording; safe in threads and in processes, forked ones too.
 
-    Raises UnreadableRecording, naming the file, where it is missing or an archive is damaged.
+    Raises UnreadableRecording, naming the file, where it is missing, no regular file or larger than `most_bytes`, or
+    where an archive is damaged.
     """
-    with open_recording(root, path) as (file, _):
-        return file.read()
+    with open_recording(root, path) as (file, size_bytes):
+        if size_bytes > most_bytes:
+            raise UnreadableRecording(f"{root / path}: {size_bytes} bytes; at most {most_bytes} are read")
+        return file.read(size_bytes)  # a member that inflates to more than its archive says is never inflated further
 
 
 def recording_size(root: Path, path: str) -> int:
     """The size of one recording in bytes, without reading it; raises as `read_recording` does."""
     archive, member = split_archive(path)
     with _named_errors(root, path):
-        return open_archive(root / archive).getinfo(member).file_size if archive else (root / path).stat().st_size
+        return open_archive(root / archive).getinfo(member).file_size if archive else _status(root / path).st_size
 
 
 @contextmanager
@@ -77,12 +95,25 @@ def open_recording(root: Path, path: str) -> Iterator[tuple[IO[bytes], int]]:
     archive, member = split_archive(path)
     with _named_errors(root, path):
         if archive is None:
+            _status(root / path)
             with (root / path).open("rb") as file:
                 yield file, os.fstat(file.fileno()).st_size
         else:
             files = open_archive(root / archive)
-            with files.open(member) as file:
-                yield file, files.getinfo(member).file_size
+            info = files.getinfo(member)
+            if info.compress_type not in COMPRESSIONS:
+                reason = f"compressed by method {info.compress_type}; only stored and deflated members are read"
+                raise UnreadableRecording(f"{root / path}: {reason}")
+            with files.open(info) as file:
+                yield file, info.file_size
+
+
+def _status(path: Path) -> os.stat_result:
+    """The status of a regular file; others, such as named pipes, may block whoever opens them."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableRecording(f"{path}: not a regular file; only regular files are read")
+    return status
 
 
 @contextmanager
@@ -93,7 +124,7 @@ def _named_errors(root: Path, path: str) -> Iterator[None]:
         raise
     except KeyError:
         raise UnreadableRecording(f"{root / path}: the archive has no such member") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _ARCHIVE_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) else None  # without the path, which is named already
         raise UnreadableRecording(f"{root / path}: {reason or error}") from error
 
@@ -109,16 +140,19 @@ def split_archive(path: str) -> tuple[str | None, str]:
 
 def open_archive(path: Path) -> zipfile.ZipFile:
     """An archive for reading, kept open per process; raises OSError or BadZipFile."""
-    status = path.stat()
+    status = _status(path)
     # A forked child shares the parent's file offset, so it opens its own; a replaced file is opened anew.
     return _open(os.getpid(), path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=OPEN_ARCHIVES)
 def _open(_process: int, path: Path, _changed_ns: int, _size_bytes: int) -> zipfile.ZipFile:
-    for encoding in NAME_ENCODINGS:
-        try:
-            return zipfile.ZipFile(path, metadata_encoding=encoding)
-        except UnicodeDecodeError:
-            continue
-    return zipfile.ZipFile(path)
+    try:
+        for encoding in NAME_ENCODINGS:
+            with suppress(UnicodeDecodeError):
+                return zipfile.ZipFile(path, metadata_encoding=encoding)
+        return zipfile.ZipFile(path)
+    except UnicodeDecodeError as error:
+        raise zipfile.BadZipFile(f"the name of a member is marked as UTF-8 and is not: {error}") from error
+    except (NotImplementedError, ValueError, OverflowError) as error:  # of a directory that is damaged
+        raise zipfile.BadZipFile(str(error)) from error

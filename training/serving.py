@@ -82,7 +82,7 @@ class LiveServing:
 
     def await_default(self, version: int | None, limit_s: float | None = None) -> None:
         wanted, answered = "" if version is None else str(version), "nothing"
-        limit_s = limit_s or self._limit_s
+        limit_s = min(limit_s or self._limit_s, self._limit_s)
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
             try:

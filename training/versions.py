@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -35,9 +36,9 @@ def candidate_contract(candidate: Path) -> Contract:
     try:
         return Contract.model_validate_json((candidate / FILE_NAME).read_bytes())
     except OSError as error:
-        raise ContractMismatch(f"{candidate / FILE_NAME}: cannot be read: {error.strerror}") from error
+        raise ContractMismatch(f"cannot be read: {error.strerror}", candidate / FILE_NAME) from error
     except ValueError as error:
-        raise ContractMismatch(f"{candidate / FILE_NAME}: {error}") from error
+        raise ContractMismatch(str(error), candidate / FILE_NAME) from error
 
 
 def install(candidate: Path, repository: Path, spec: ModelSpec, version: int, *, as_candidate: bool) -> Path:
@@ -59,11 +60,12 @@ def install(candidate: Path, repository: Path, spec: ModelSpec, version: int, *,
     return folder
 
 
-def retire(folder: Path, destination: Path) -> Path:
+def retire(folder: Path, rejected: Path) -> Path:
     """Takes a version folder out of the repository, in one step for its readers, and keeps its number from being used
-    again; returns where it went: `destination`, or the same with a count where that is taken."""
+    again; returns where it went: a folder in `rejected` named for the model, the version and the time."""
     _note_retired(folder)
-    free = destination
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    free = destination = rejected / f"{folder.parent.name}-{folder.name}-{now}"
     for count in itertools.count(2):
         if not free.exists():
             break
@@ -115,4 +117,4 @@ def _write_contract(candidate: Path, folder: Path, version: int) -> None:
 
 def _check_files(folder: Path, contract: Contract) -> None:
     if missing := sorted(name for name in contract.files if not (folder / name).is_file()):
-        raise ContractMismatch(f"{folder}: the contract names {', '.join(missing)}, which the folder lacks")
+        raise ContractMismatch(f"the contract names {', '.join(missing)}, which the folder lacks", folder)

@@ -14,6 +14,7 @@ from client import (
     DeadlineExceeded,
     InvalidRequest,
     ModelNotFound,
+    Overloaded,
     ServiceUnavailable,
     TriageClient,
 )
@@ -123,12 +124,45 @@ def test_a_model_that_triton_cannot_load_says_why(loading_service, caller):
 
 
 def test_a_model_whose_contract_does_not_fit_is_left_out(loading_service, caller):
-    with pytest.raises(ModelNotFound, match=r"(?s)'cnn_lstm' cannot be asked: .*surprise"):
+    with pytest.raises(ModelNotFound, match="'cnn_lstm' cannot be asked: surprise: ") as refusal:
         caller.classify(GOOD, model="cnn_lstm")
 
+    assert "/" not in str(refusal.value)  # where it lies is nobody's business
+    assert "cnn_lstm/1/contract.json" in loading_service.log_text()
     assert "cnn_lstm" not in {model.name for model in caller.list_models()}
     assert loading_service.health(health_name("cnn_lstm")) == "SERVICE_UNKNOWN"
     assert loading_service.log_text().count("version left out") == 1
+
+
+@pytest.mark.parametrize(
+    ("audio", "audio_format"),
+    [(b"\xff", AudioFormat.mulaw()), (b"\xff", AudioFormat()), (GOOD[:-1000], AudioFormat())],
+    ids=["a byte of mu-law", "a byte of a file", "a cut file"],
+)
+def test_what_is_no_recording_loads_no_model(empty_triton, caller, audio, audio_format):
+    with pytest.raises(InvalidRequest):
+        caller.classify(audio, format=audio_format, model="vgg16_lstm")
+
+    assert loads(empty_triton, "vgg16_lstm") == 0
+
+
+def test_what_there_is_no_room_for_loads_no_model(repository, empty_triton, tmp_path):
+    settings = {"model_repository": repository, "triton_address": empty_triton.grpc_address, "loaded_models": ""}
+    minutes = bytes(900 * 8000)
+    with (
+        ServiceProcess(log=tmp_path / "log", max_in_flight=1, max_waiting=0, **settings) as service,
+        TriageClient(service.address, deadline_s=120) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answered = rows_answered(empty_triton, "multimodal")
+        long_call = pool.submit(client.classify, minutes, format=AudioFormat.mulaw())
+        assert wait_until(lambda: rows_answered(empty_triton, "multimodal") > answered + 20, 60)
+        with pytest.raises(Overloaded):
+            client.classify(GOOD, model="vgg16_lstm")
+        assert not long_call.done()
+        assert long_call.result(120).audio_s == 900
+
+    assert loads(empty_triton, "vgg16_lstm") == 0
 
 
 def test_the_list_says_what_is_loaded_and_how(caller):
@@ -193,7 +227,7 @@ def own_triton(tmp_path_factory):
 @pytest.fixture(scope="module")
 def own_service(own_triton, tmp_path_factory):
     settings = {"model_repository": own_triton.model_repository, "triton_address": own_triton.grpc_address}
-    settings |= {"loaded_models": "multimodal", "max_on_demand": 1}
+    settings |= {"loaded_models": "multimodal", "max_on_demand": 1, "min_stay_s": 0}
     with ServiceProcess(log=tmp_path_factory.mktemp("service") / "log", **FAST_CANARY, **settings) as process:
         yield process
 
@@ -201,6 +235,25 @@ def own_service(own_triton, tmp_path_factory):
 def ready_models(triton):
     with triton_grpc.InferenceServerClient(triton.grpc_address) as server:
         return {name for name in MODELS if server.is_model_ready(name)}
+
+
+def test_callers_of_ever_another_model_do_not_have_models_loaded_in_turn(own_triton, tmp_path):
+    settings = {"model_repository": own_triton.model_repository, "triton_address": own_triton.grpc_address}
+    settings |= {"loaded_models": "multimodal", "max_on_demand": 1}
+    with (
+        ServiceProcess(log=tmp_path / "log", **settings) as service,
+        TriageClient(service.address, deadline_s=60) as client,
+    ):
+        for _ in range(5):
+            assert client.classify(GOOD, model="cnn").model == "cnn"
+            with pytest.raises(Overloaded, match="model 'lstm' is not loaded: 1 others are") as refusal:
+                client.classify(GOOD, model="lstm")
+
+    assert 1000 <= (refusal.value.retry_after_ms or 0) <= 60_000
+    assert (loads(own_triton, "cnn"), loads(own_triton, "lstm")) == (1, 0)
+    with triton_grpc.InferenceServerClient(own_triton.grpc_address) as server:
+        server.unload_model("cnn")
+    assert wait_until(lambda: ready_models(own_triton) == {"multimodal"}, 30)
 
 
 def test_the_least_recently_used_model_gives_way_but_not_while_it_is_used(own_triton, own_service):

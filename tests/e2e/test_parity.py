@@ -34,7 +34,7 @@ def held_out(corpus):
 @pytest.fixture(scope="module", params=MODEL_NAMES)
 def model(request):
     spec = MODELS[request.param]
-    folder = MODEL_REPOSITORY / spec.name / "1"
+    folder = MODEL_REPOSITORY / spec.name / str(newest_version(MODEL_REPOSITORY, spec))
     return spec, read_contract(folder, spec), session(folder / "model.onnx")
 
 

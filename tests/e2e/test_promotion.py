@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from preprocess_service.contract import (
 from preprocess_service.model_spec import CNN, MULTIMODAL
 from tests.e2e.conftest import DATA, MODEL_REPOSITORY
 from tests.e2e.tiny_models import add_version, answer_to_canary, make_repository
-from tests.e2e.traffic import Traffic
+from tests.e2e.traffic import Arrivals, Traffic
 from tests.service_process import ServiceProcess
 from tests.triton_process import REPOSITORY_ROOT, TritonProcess, free_ports, wait_until
 from tests.unit.recordings import file_bytes, speech_like
@@ -42,7 +43,8 @@ from training.versions import candidate_contract
 
 MODEL = MULTIMODAL.name
 AUDIO = file_bytes(speech_like(2, 8000), 8000, "WAV")
-CALLERS = 3
+HIGHEST_RATE_HZ = 30.0  # of calls that do not wait for each other; half of what is sustained where that is less
+THREADS = 64
 GOLDEN_FROM = 40  # test clips that golden ones are chosen from
 
 
@@ -61,6 +63,7 @@ class Stage:
     folder: Path
     triton: TritonProcess
     service: ServiceProcess
+    rate_hz: float
     numbers: list[int] = field(default_factory=list)
 
     @property
@@ -121,17 +124,22 @@ class Stage:
                 process.kill()
 
     @contextlib.contextmanager
-    def traffic(self):
-        """Callers one by one, so that each has its verdicts in order."""
-        with contextlib.ExitStack() as stack:
-            callers = [Traffic(self.service.address, AUDIO, threads=1) for _ in range(CALLERS)]
-            for caller in callers:
-                stack.enter_context(caller)
-            assert all(caller.goes_on() for caller in callers)
-            yield callers
-            assert all(caller.goes_on(20) for caller in callers)
-        assert [error for caller in callers for error in caller.errors] == []
-        assert sum(len(caller.verdicts) for caller in callers) > 100
+    def caller(self):
+        """One caller, who has its verdicts in order."""
+        with Traffic(self.service.address, AUDIO, threads=1) as caller:
+            assert caller.goes_on()
+            yield caller
+            assert caller.goes_on(20)
+        assert caller.errors == []
+
+    @contextlib.contextmanager
+    def arrivals(self):
+        """Calls that come whether or not the others are answered."""
+        with Arrivals(self.service.address, AUDIO, rate_hz=self.rate_hz, threads=THREADS) as arrivals:
+            assert arrivals.goes_on()
+            yield arrivals
+            assert arrivals.goes_on()
+        assert arrivals.errors == []
 
 
 def run(arguments: list[str]) -> Done:
@@ -151,14 +159,25 @@ def stage(corpus, tmp_path_factory):
     explicit = ("--model-control-mode", "explicit")
     with TritonProcess(folder / "models", log=folder / "triton.log", options=explicit) as triton:
         settings = {"model_repository": folder / "models", "triton_address": triton.grpc_address}
-        with ServiceProcess(log=folder / "log", canary_interval_s=0.5, loaded_models=MODEL, **settings) as service:
-            yield Stage(folder, triton, service)
+        settings |= {"canary_interval_s": 0.5, "loaded_models": MODEL}
+        with ServiceProcess(log=folder / "log", ready_limit_s=180, **settings) as service:
+            yield Stage(folder, triton, service, min(HIGHEST_RATE_HZ, sustained_hz(service) / 2))
+
+
+def sustained_hz(service: ServiceProcess) -> float:
+    """Calls a second that the service answers where callers wait for their verdicts."""
+    with Traffic(service.address, AUDIO, threads=16) as traffic:
+        assert traffic.goes_on(50)
+        started, before = time.monotonic(), len(traffic.verdicts)
+        assert traffic.goes_on(200)
+        return (len(traffic.verdicts) - before) / (time.monotonic() - started)
 
 
 def choose_golden(spec, folder, corpus):
     scorer = Scorer(session(folder / MODEL_FILE), spec, candidate_contract(folder))
     test_clips = np.array([index for index, clip in enumerate(corpus.clips) if clip.split == "test"])
     golden.choose(scorer, corpus, test_clips[:: max(1, len(test_clips) // GOLDEN_FROM)], folder)
+    hash_again(folder)
 
 
 def rewrite(folder: Path, **changes: object) -> None:
@@ -177,7 +196,11 @@ def replace_graphs(folder: Path, graph: bytes) -> None:
     with contextlib.suppress(Exception):  # a graph that cannot be loaded has no canary
         canary = {"probability": answer_to_canary(MULTIMODAL, folder / MODEL_FILE), "tolerance": 1e-3}
         rewrite(folder, graphs={n: g.model_dump() | {"canary": canary} for n, g in contract.graphs.items()})
-    rewrite(folder, files=dict.fromkeys(contract.files, sha256_of(folder / MODEL_FILE)))
+    hash_again(folder)
+
+
+def hash_again(folder: Path) -> None:
+    rewrite(folder, files={name: sha256_of(folder / name) for name in candidate_contract(folder).files})
 
 
 def with_shuffled_weights(graph: bytes) -> bytes:
@@ -198,58 +221,62 @@ def switches(caller: Traffic) -> list[str]:
 
 def test_a_good_candidate_takes_over_without_a_lost_call(stage):
     before = stage.in_service()
-    with stage.traffic() as callers:
+    with stage.arrivals() as arrivals:
         done = stage.promote(stage.candidate())
         assert done.code == 0, done.text
 
-    assert all(switches(caller) == [str(before), str(before + 1)] for caller in callers)
+    assert arrivals.versions() == {str(before), str(before + 1)}
+    assert arrivals.answered_after_switch_to(str(before + 1)) == {str(before + 1)}
     assert stage.in_service() == before + 1
     assert "golden clips are answered right" in done.text
 
 
-def test_a_network_that_answers_golden_clips_wrongly_does_not(stage):
+def test_a_network_that_answers_golden_clips_wrongly_goes_without_a_lost_call(stage):
     before, candidate = stage.in_service(), stage.candidate()
     replace_graphs(candidate, with_shuffled_weights((candidate / MODEL_FILE).read_bytes()))
-    with stage.traffic() as callers:
+    with stage.arrivals() as arrivals:
         done = stage.promote(candidate)
         assert done.code == 1, done.text
 
     assert "golden clip syn-" in done.text
     assert f"version {before} is in service" in " ".join(done.text.split())
-    assert all(switches(caller) == [str(before)] for caller in callers)
+    assert arrivals.versions() == {str(before)}
     assert version_numbers(stage.repository, MULTIMODAL)[-1] == before
     assert stage.rejected
 
 
-def test_a_graph_that_triton_cannot_load_does_not(stage):
+def test_a_graph_that_triton_cannot_load_does_not_take_over(stage):
     before, candidate = stage.in_service(), stage.candidate()
     replace_graphs(candidate, (candidate / MODEL_FILE).read_bytes()[:10_000])
-    with stage.traffic() as callers:
+    with stage.caller() as caller:
         done = stage.promote(candidate)
         assert done.code == 1, done.text
 
     assert "refuses RepositoryModelLoad" in done.text
-    assert all(switches(caller) == [str(before)] for caller in callers)
+    assert switches(caller) == [str(before)]
     assert version_numbers(stage.repository, MULTIMODAL)[-1] == before
 
 
-def test_what_a_killed_promotion_leaves_serves_nobody_and_the_next_one_mends_it(stage):
-    before = stage.in_service()
-    with stage.traffic() as callers:
-        with stage.promoting(stage.candidate()) as process:
-            process.kill()
-            process.wait(30)
+def test_a_second_promotion_is_refused_and_what_a_killed_one_leaves_the_next_one_mends(stage):
+    before, candidate = stage.in_service(), stage.candidate()
+    with stage.caller() as caller:
+        with stage.promoting(candidate) as process:
+            process.send_signal(signal.SIGSTOP)
+            second = stage.promote(candidate)
+        process.wait(30)
         left = version_numbers(stage.repository, MULTIMODAL)[-1]
-        assert all(caller.goes_on() for caller in callers)
+        assert caller.goes_on()
         assert stage.in_service() == before
         assert left > before
 
-        done = stage.promote(stage.candidate())
+        done = stage.promote(candidate, "--keep", "2")
         assert done.code == 0, done.text
 
-    assert all(switches(caller) == [str(before), str(left + 1)] for caller in callers)
-    assert left not in version_numbers(stage.repository, MULTIMODAL)
+    assert second.code == 1
+    assert "another promotion or rollback of multimodal is under way" in second.text
+    assert switches(caller) == [str(before), str(left + 1)]
     assert f"{MODEL}-{left}" in stage.rejected
+    assert version_numbers(stage.repository, MULTIMODAL) == [before, left + 1]  # of older ones only those two are kept
 
 
 def test_a_promotion_that_is_told_to_end_takes_its_candidate_out(stage):
@@ -263,37 +290,35 @@ def test_a_promotion_that_is_told_to_end_takes_its_candidate_out(stage):
     assert version_numbers(stage.repository, MULTIMODAL)[-1] == before
 
 
-def test_a_second_promotion_at_once_is_refused(stage):
-    candidate = stage.candidate()
-    with stage.promoting(candidate) as process:
-        process.send_signal(signal.SIGSTOP)
-        second = stage.promote(candidate)
-
-    assert second.code == 1
-    assert "another promotion or rollback of multimodal is under way" in second.text
-
-
 def test_rollback_brings_the_version_before_back_without_a_lost_call(stage):
     stage.make_versions(2)
-    stage.promote(stage.candidate())
     *_, before, newest = version_numbers(stage.repository, MULTIMODAL)
-    with stage.traffic() as callers:
+    with stage.arrivals() as arrivals:
         done = stage.run("rollback")
         assert done.code == 0, done.text
 
-    assert all(switches(caller) == [str(newest), str(before)] for caller in callers)
+    assert arrivals.versions() == {str(newest), str(before)}
+    assert arrivals.answered_after_switch_to(str(before)) == {str(before)}
     assert version_numbers(stage.repository, MULTIMODAL)[-1] == before
 
 
-def test_old_versions_go_when_triton_does_not_serve_them(stage):
-    stage.make_versions(2)
+def test_where_nobody_can_be_asked_graphs_are_judged_here_and_a_service_takes_over_by_itself(stage):
+    before, good, bad = stage.in_service(), stage.candidate(), stage.candidate()
+    replace_graphs(bad, with_shuffled_weights((bad / MODEL_FILE).read_bytes()))
+    nowhere = f"127.0.0.1:{free_ports(1)[0]}"
+    offline = ("--offline", "--triton", nowhere, "--service", nowhere)
+    with stage.caller() as caller:
+        promoted = stage.promote(good, *offline)
+        new = stage.in_service()
+        assert wait_until(lambda: caller.verdicts[-1].model_version == str(new), 60)
+        refused = stage.promote(bad, *offline)
+        rolled_back = stage.run("rollback", *offline)
+        assert wait_until(lambda: caller.verdicts[-1].model_version == str(before), 60)
 
-    done = stage.promote(stage.candidate(), "--keep", "2")
-
-    assert done.code == 0, done.text
-    versions = version_numbers(stage.repository, MULTIMODAL)
-    assert len(versions) == 2
-    assert versions[-1] == stage.in_service()
+    assert [each.code for each in (promoted, refused, rolled_back)] == [0, 1, 0]
+    assert "golden clip syn-" in refused.text
+    assert switches(caller) == [str(before), str(new), str(before)]
+    assert version_numbers(stage.repository, MULTIMODAL)[-1] == before
 
 
 def test_a_models_first_version_goes_into_service_and_a_wrong_one_leaves_none(stage, corpus, tmp_path):
@@ -304,6 +329,7 @@ def test_a_models_first_version_goes_into_service_and_a_wrong_one_leaves_none(st
 
     right, wrong = network("right", 0.9), network("wrong", 0.1)
     shutil.copy(right / golden.FILE_NAME, wrong)
+    hash_again(wrong)
 
     refused = stage.run("promote", "--candidate", str(wrong), model=CNN.name)
 
@@ -318,42 +344,26 @@ def test_a_models_first_version_goes_into_service_and_a_wrong_one_leaves_none(st
     with TriageClient(stage.service.address) as client:
         assert client.classify(AUDIO, model=CNN.name).model_version == "2"
 
+    back = stage.run("rollback", model=CNN.name)
 
-def test_where_nothing_runs_the_graphs_are_asked_themselves(stage, tmp_path):
-    repository = make_repository(tmp_path / "models")
-    places = ["--repository", str(repository), "--rejected", str(tmp_path / "rejected"), "--data", str(DATA)]
-    good, bad = stage.candidate(), stage.candidate()
-    replace_graphs(bad, with_shuffled_weights((bad / MODEL_FILE).read_bytes()))
-
-    codes = [
-        run([command, MODEL, "--offline", *places, *more]).code
-        for command, *more in (
-            ("promote", "--candidate", str(good)),
-            ("promote", "--candidate", str(bad)),
-            ("promote", "--candidate", str(stage.candidate())),
-            ("rollback",),
-            ("rollback",),
-        )
-    ]
-
-    assert codes == [0, 1, 0, 0, 1]
-    assert version_numbers(repository, MULTIMODAL) == [1]
-    assert sorted(path.name[: len("multimodal-2")] for path in (tmp_path / "rejected").iterdir()) == [
-        "multimodal-2",
-        "multimodal-3",
-    ]
+    assert back.code == 1
+    assert "cnn has no version before 2 to go back to" in " ".join(back.text.split())
 
 
 def test_nothing_changes_where_triton_or_the_service_cannot_be_reached(stage):
-    candidate, versions = stage.candidate(), version_numbers(stage.repository, MULTIMODAL)
-    nowhere = f"127.0.0.1:{free_ports(1)[0]}"
+    candidate = stage.candidate()
+    leftover = stage.repository / MODEL / "999"  # not even what a killed promotion has left
+    shutil.copytree(candidate, leftover)
+    (leftover / CANDIDATE_MARKER).touch()
+    versions, nowhere = version_numbers(stage.repository, MULTIMODAL), f"127.0.0.1:{free_ports(1)[0]}"
 
     for addresses in (("--service", nowhere), ("--triton", nowhere)):
-        done = stage.promote(candidate, *addresses)
+        done = stage.promote(candidate, *addresses, "--timeout", "2")
         assert done.code == 1, done.text
         assert "refused" in done.text
 
     assert version_numbers(stage.repository, MULTIMODAL) == versions
+    shutil.rmtree(leftover)
 
 
 def test_a_way_back_that_cannot_be_proven_says_so_and_what_to_do(stage):

@@ -37,11 +37,12 @@ from tests.triton_process import TritonProcess
 from training.dataset import Rows
 from training.decision import fit_operating_point
 from training.export import to_onnx
+from training.precision.attempt import GPU_PROVIDER, NOT_TRIED, Attempt, choose_recipe, judge_int8
 from training.precision.gate import Gate
-from training.precision.graphs import RECORD_KEY
+from training.precision.graphs import INT8_RECIPES, RECORD_KEY, Int8Maker
 from training.precision.served import GraphFailed, ServedGraph, TritonEnvironmentMissing
 from training.precision.timing import BATCHES, measure_ms
-from training.quantize import NOT_TRIED, add_precisions, attempt_precisions, judge_int8
+from training.quantize import add_precisions, attempt_precisions
 from training.scoring import clip_scores, session
 from training.staging import staged
 from training.train import Trained
@@ -131,18 +132,25 @@ def some_inputs(rows: Rows, count: int) -> dict[str, npt.NDArray[np.float32]]:
 def test_a_good_network_gets_both_precisions(version: Path, contract: Contract) -> None:
     assert {path.name for path in version.iterdir()} == {*ALL_FILES, FILE_NAME}
     assert set(contract.graphs) == set(contract.files) == ALL_FILES
-    assert (contract.graphs["model.cpu.onnx"].precision, contract.graphs["model.gpu.onnx"].precision) == (
-        "int8",
-        "fp16",
-    )
+    assert contract.graphs["model.cpu.onnx"].precision == "int8"
     assert contract.graphs["model.cpu.onnx"].provider == "OpenVINOExecutionProvider"
     assert contract.figures["int8_label_agreement"] >= 0.995
+    assert contract.figures["int8_decision_agreement"] >= 0.99
+    assert contract.figures["fp16_label_agreement"] >= 0.995
     assert contract.graphs["model.int8.onnx"].gate["clips"] == 150
 
 
 def test_what_a_profile_serves_takes_no_space_of_its_own(version: Path) -> None:
     assert (version / "model.cpu.onnx").samefile(version / "model.int8.onnx")
-    assert (version / "model.gpu.onnx").samefile(version / "model.fp16.onnx")
+
+
+def test_half_precision_is_served_only_where_a_gpu_judged_it(version: Path, contract: Contract) -> None:
+    judged_on_gpu = contract.graphs["model.fp16.onnx"].provider == GPU_PROVIDER
+    expected = "model.fp16.onnx" if judged_on_gpu else MODEL_FILE
+
+    assert (version / "model.gpu.onnx").samefile(version / expected)
+    assert contract.graphs["model.gpu.onnx"] == contract.graphs[expected]
+    assert contract.files["model.gpu.onnx"] == contract.files[expected]
 
 
 def test_int8_is_per_channel_and_spares_small_dense_layers(version: Path) -> None:
@@ -202,7 +210,7 @@ def test_the_gate_hears_what_triton_serves(server: TritonProcess, version: Path,
 
 @pytest.fixture
 def gate(version: Path, contract: Contract, rows: Rows) -> Gate:
-    return Gate(session(version / MODEL_FILE), SPEC, rows, contract.decision)
+    return Gate(session(version / MODEL_FILE), SPEC, rows, contract.decision, "test")
 
 
 def test_a_graph_with_wrong_scales_is_refused(version: Path, gate: Gate, tmp_path: Path) -> None:
@@ -220,6 +228,54 @@ def test_a_graph_with_wrong_scales_is_refused(version: Path, gate: Gate, tmp_pat
     assert any("label agreement" in each for each in broken.objections)
     with pytest.raises(ValueError, match="refused: label agreement"):
         broken.graph()
+
+
+def on_the_threshold(rows: Rows, folder: Path, contract: Contract) -> Any:
+    """The audio, with test windows between two others at which the exported graph's answer lies on the threshold."""
+    runtime, point = session(folder / MODEL_FILE), contract.decision.without_transcript
+    audio = np.array(rows.audio)
+    chosen = rows.rows_of("test")
+    quiet = audio[[row for row in rows.rows_of("validation") if not rows.is_emergency[row]]]
+    normal = quiet[: len(chosen) // 2].repeat(2, axis=0)
+    emergency = normal.copy()
+    emergency[:, : SPEC.audio.shape[0] // 2] += 12
+    low, high = np.zeros(len(chosen)), np.ones(len(chosen))
+    for _ in range(30):
+        share = ((low + high) / 2)[:, np.newaxis, np.newaxis, np.newaxis]
+        audio[chosen] = (1 - share) * normal + share * emergency
+        (answers,) = runtime.run([PROBABILITY.name], {"mel": audio[chosen]})
+        above = point.calibrate(answers[:, 0]) >= point.threshold
+        low, high = np.where(above, low, share[:, 0, 0, 0]), np.where(above, share[:, 0, 0, 0], high)
+    return audio
+
+
+def test_a_recipe_that_only_validation_clips_like_is_refused(network: keras.Model, rows: Rows, tmp_path: Path) -> None:
+    contract = exported(network, SPEC, rows, tmp_path)
+    close = replace(rows, audio=on_the_threshold(rows, tmp_path, contract))
+
+    contract, (int8, _) = attempt_precisions(tmp_path, SPEC, close, contract)
+
+    assert any("label agreement" in each for each in int8.objections)
+    assert not any("on validation clips" in each for each in int8.objections)
+    assert contract.graphs["model.cpu.onnx"].precision == "fp32"
+    assert not (tmp_path / "model.int8.onnx").exists()
+    assert contract.figures["int8_label_agreement"] < 0.9
+
+
+def test_the_first_recipe_that_is_accepted_is_chosen(version: Path, gate: Gate, rows: Rows, tmp_path: Path) -> None:
+    judged: list[Attempt] = []
+
+    def judge(graph_file: Path) -> Attempt:
+        attempt = judge_int8(graph_file, SPEC, gate, TOLERANCE)
+        judged.append(attempt if len(judged) == 1 else replace(attempt, objections=("not this one",)))
+        return judged[-1]
+
+    made, chosen = choose_recipe(Int8Maker(version / MODEL_FILE, SPEC, rows, tmp_path), judge, tmp_path)
+
+    assert chosen is judged[1]
+    assert len(judged) == 2
+    (record,) = [json.loads(each.value) for each in onnx.load(made).metadata_props if each.key == RECORD_KEY]
+    assert record["mean_extremes"] == INT8_RECIPES[1].mean_extremes
 
 
 def test_a_graph_that_cannot_be_loaded_is_refused(version: Path, gate: Gate, tmp_path: Path) -> None:
@@ -255,6 +311,7 @@ def test_an_lstm_stays_float_and_is_served_as_exported(tmp_path: Path) -> None:
     contract, (int8, _) = attempt_precisions(tmp_path, SEQUENCES, rows, contract)
 
     assert int8.objections == (NOT_TRIED,)
+    assert str(int8) == f"int8 refused: {NOT_TRIED}"
     served = contract.graphs["model.cpu.onnx"]
     assert (served.precision, served.provider) == ("fp32", "OpenVINOExecutionProvider")
     assert not (tmp_path / "model.int8.onnx").exists()

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from preprocess_service.contract import OperatingPoint
 from preprocess_service.model_spec import CNN, MULTIMODAL
 from tests.triton_process import REPOSITORY_ROOT
-from tests.unit.report_graphs import loudness_graph, put_model, word_graph
-from training.dataset import read_corpus
+from tests.unit.report_graphs import loudness_graph, put_model, scorer_of, word_graph
+from training.dataset import load_rows, read_corpus
 from training.manifest import read_manifest
+from training.report.ablations import SHIFTED, ablate
+from training.report.answers import answers
+from training.scoring import clip_scores, judge_clips
 
 NOISE_LEVEL = 0.02
 
@@ -90,6 +95,38 @@ def test_the_figures_are_those_of_the_graphs(folder: Path, record: dict[str, Any
     assert ablations["no audio"] == ablations["as it is"] == ablations["another telephone line"]
     assert ablations["no text"]["confusion"]["true_positives"] == 0
     assert "no text" not in record["models"]["cnn"]["ablations"]
+
+
+def test_another_line_is_the_feature_stores_shifted_channel(folder: Path) -> None:
+    corpus, scorer = read_corpus(folder / "data"), scorer_of(CNN, loudness_graph(CNN))
+    rows = load_rows(corpus, CNN, None, folder / "cache", 1, channel="shifted", splits=("test",))
+    clips = np.unique(rows.clip_of_row)[:4]
+    (other,) = (each for each in ablate(scorer, corpus, clips) if each.name == SHIFTED)
+
+    stored = judge_clips(scorer.runtime, CNN, scorer.contract.decision, rows, clips)
+
+    np.testing.assert_allclose(other.scores, stored.probabilities, atol=1e-6)
+    plain = load_rows(corpus, CNN, None, folder / "cache", 1, splits=("test",))
+    heard = judge_clips(scorer.runtime, CNN, scorer.contract.decision, plain, clips)
+    assert np.abs(heard.probabilities - stored.probabilities).max() > 1e-3
+
+
+def test_answers_are_bare_and_judged_in_one_pass(folder: Path) -> None:
+    """Every other clip has no transcript, and heard calls have another operating point."""
+    read = read_corpus(folder / "data")
+    clips = tuple(replace(clip, text=clip.text if index % 2 else "") for index, clip in enumerate(read.clips))
+    corpus, scorer = replace(read, clips=clips), scorer_of(MULTIMODAL, word_graph(MULTIMODAL))
+    heard = OperatingPoint(scale=2, offset=0.5, threshold=0.4, uncertain_from=0.2)
+    decision = scorer.contract.decision.model_copy(update={"without_transcript": heard})
+    scorer = replace(scorer, contract=scorer.contract.model_copy(update={"decision": decision}))
+    rows = load_rows(corpus, MULTIMODAL, scorer.contract.text, folder / "cache", 1, splits=("test",))
+    chosen = np.unique(rows.clip_of_row)
+
+    bare, judged = answers(scorer, rows, chosen)
+
+    np.testing.assert_array_equal(bare, clip_scores(scorer.runtime, MULTIMODAL, rows, chosen))
+    assert {float(each) for each in judged.thresholds} == {0.5, pytest.approx(0.4)}
+    np.testing.assert_allclose(judged.probabilities[judged.thresholds < 0.45], heard.calibrate(np.float32([0.1]))[0])
 
 
 def test_says_which_model_knows_the_corpus(record: dict[str, Any]) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import unicodedata
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from preprocess_service.features.audio import AudioFormat, decode
+from preprocess_service.features.audio import HIGHEST_RATE_HZ, AudioFormat, decode
 from tests.unit.published_corpora import annotation, label_170, not_taken, options, put, put_170, wav, zipped
+from tests.unit.recordings import wav_header
 from training.importers import aihub170
 from training.importers.findings import Findings, ImportFailed
 from training.importers.tree import nfc
+from training.importers.wav_header import LONGEST_S, MOST_HEADER_BYTES
+from training.line import LONGEST_CLIP_S
 from training.manifest import Clip, read_manifest, write_manifest
-from training.recording_files import read_recording
+from training.recording_files import MOST_AUDIO_BYTES, read_recording
 
 
-def read(root: Path) -> tuple[list[Clip], Findings]:
+def read(root: Path, *words: str) -> tuple[list[Clip], Findings]:
     findings = Findings()
-    return aihub170.read(root, options(aihub170), findings), findings
+    return aihub170.read(root, options(aihub170, *words), findings), findings
 
 
 def test_one_annotation_is_one_clip_with_all_that_is_known(tmp_path: Path) -> None:
@@ -154,12 +159,20 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     assert len(read(tmp_path)[0]) == 1
 
 
+def long_wav(chunk: bytes, size: int, shown_bytes: int) -> bytes:
+    """A WAV file with a chunk before its samples that says it has `size` bytes and has `shown_bytes`."""
+    whole = wav()
+    at = whole.index(b"data")
+    return whole[:at] + chunk + size.to_bytes(4, "little") + bytes(shown_bytes) + whole[at:]
+
+
 BAD_WAVS = {
     "file is not a WAV file": b"",
     "wav has no samples": wav()[:30],
     "wav is truncated": wav()[:-100],
     "wav is shorter than 0.1 s": wav(0.05),
     "wav rate is not 8000 to 48000 Hz": wav(1.0, 96000),
+    "wav is longer than 1800 s": wav_header(data_bytes=8000 * 1801, bits=8) + bytes(8000 * 1801),
 }
 
 
@@ -175,6 +188,74 @@ def test_a_bad_recording_is_named_and_the_others_are_read(tmp_path: Path, reason
     assert not_taken(findings) == {("bad", reason, "8.전기사고_2_label.wav")}
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("size", "taken"), [(5000, True), (5001, True), (MOST_HEADER_BYTES, False)])
+def test_chunks_before_the_samples_are_skipped_up_to_a_limit(
+    tmp_path: Path, packed: bool, size: int, taken: bool
+) -> None:
+    put_170(tmp_path / "a", "8.전기사고_1", recording=long_wav(b"JUNK", size, size + size % 2))
+    if packed:
+        zipped(tmp_path / "a/Training", tmp_path / "Training.zip")
+        put(tmp_path / "b/Training.zip", (tmp_path / "Training.zip").read_bytes())
+
+    clips, findings = read(tmp_path / ("b" if packed else "a"))
+
+    assert [clip.duration_s for clip in clips] == ([1.0] if taken else [])
+    assert {entry.reason for entry in findings.entries} == (set() if taken else {"wav has no samples"})
+
+
+@pytest.mark.parametrize("chunk", [b"JUNK", b"fmt "])
+def test_a_chunk_of_gigabytes_is_never_read(tmp_path: Path, chunk: bytes) -> None:
+    """A sparse file that is as large as its header says."""
+    put_170(tmp_path, "8.전기사고_1", recording=long_wav(chunk, (1 << 29) - 2, 0))
+    with (tmp_path / "Training/[원천]8.전기사고_1/8.전기사고_1_label.wav").open("r+b") as file:
+        file.truncate(1 << 29)
+
+    tracemalloc.start()
+    clips, findings = read(tmp_path)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert clips == []
+    assert {entry.reason for entry in findings.entries} == {"wav has no samples"}
+    assert peak_bytes < 4 << 20
+
+
+def test_imports_take_what_training_takes() -> None:
+    assert LONGEST_S == LONGEST_CLIP_S
+    assert MOST_AUDIO_BYTES > LONGEST_CLIP_S * HIGHEST_RATE_HZ * 2 * 4  # stereo of 32 bits
+
+
+def test_a_recording_that_training_would_not_read_is_bad(tmp_path: Path) -> None:
+    put_170(tmp_path, "8.전기사고_1")
+    with (tmp_path / "Training/[원천]8.전기사고_1/8.전기사고_1_label.wav").open("r+b") as file:
+        file.truncate(MOST_AUDIO_BYTES + 1)
+
+    _, findings = read(tmp_path)
+
+    assert [entry.reason for entry in findings.entries] == [f"wav is larger than {MOST_AUDIO_BYTES} bytes"]
+
+
+def test_labels_that_inflate_to_gigabytes_do_not_end_an_import(tmp_path: Path) -> None:
+    put_170(tmp_path, "8.전기사고_0")
+    archive = put(tmp_path / "Training/[라벨]8.전기사고.zip", b"")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as files:
+        for at in range(1, 9):
+            put(tmp_path / f"Training/[원천]8.전기사고_1/8.전기사고_{at}_label.wav", wav())
+            with files.open(f"8.전기사고_{at}.json", "w") as label:
+                for _ in range(17):
+                    label.write(b" " * (1 << 20))
+
+    tracemalloc.start()
+    clips, findings = read(tmp_path, "--workers", "8")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert len(clips) == 1
+    assert [entry.reason for entry in findings.entries] == ["label cannot be read"] * 8
+    assert peak_bytes < 8 << 20
+
+
 def test_half_a_character_in_a_label_does_not_stop_the_manifest(tmp_path: Path) -> None:
     label = label_170(annotation(note="불\ud83d이야"))
     put_170(tmp_path, "8.전기사고_1")
@@ -184,6 +265,30 @@ def test_half_a_character_in_a_label_does_not_stop_the_manifest(tmp_path: Path) 
     write_manifest(tmp_path / "manifest.csv", clips)
 
     assert read_manifest(tmp_path / "manifest.csv")[0].text == "불?이야"
+
+
+VOICES = (("여", "30대", "경상"), ("여", "30대", "경상"), ("남", "30대", "경상"), (None, "30대", "경상"))
+
+
+@pytest.mark.parametrize(
+    ("words", "groups"),
+    [
+        ((), ["", "", "", ""]),
+        (("--group-by", "none"), ["", "", "", ""]),
+        (("--group-by", "voice"), ["aihub170-여/30대/경상", "aihub170-여/30대/경상", "aihub170-남/30대/경상", ""]),
+    ],
+)
+def test_the_voice_is_a_speaker_group_where_it_is_asked_for(
+    tmp_path: Path, words: tuple[str, ...], groups: list[str]
+) -> None:
+    for at, (gender, generation, dialect) in enumerate(VOICES):
+        voice = annotation(gender=gender, generation=generation, dialect=dialect)
+        put_170(tmp_path, f"8.전기사고_{at}", voice)
+
+    clips, findings = read(tmp_path, *words)
+
+    assert [clip.speaker_group for clip in clips] == groups
+    assert findings.notes["clips of unknown voice, in no speaker group"] == ("voice" in words)
 
 
 def test_times_in_milliseconds_are_told_by_the_recording(tmp_path: Path) -> None:

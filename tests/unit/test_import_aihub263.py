@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.unit.published_corpora import HEADER_263, not_taken, options, put, row_263, table_263, wav, zipped
 from training.importers import aihub263
+from training.importers.aihub263 import MOST_TABLE_BYTES
 from training.importers.findings import BadItem, Findings, ImportFailed
 from training.importers.votes import RULES, Rule, decide, read_votes
 from training.manifest import Clip, check_splits
@@ -117,6 +119,7 @@ BAD_TABLES = {
     "csv is not cp949": "wav_id,발화문,상황\n".encode(),
     "csv is empty": b"",
     "csv column is missing or doubled": table_263([], HEADER_263[:-1]),
+    "csv is malformed": table_263([], [*HEADER_263, "x" * 131_073]),  # what a csv reader takes in a cell, and one
 }
 
 
@@ -129,6 +132,19 @@ def test_a_bad_table_is_named_and_the_others_are_read(tmp_path: Path, reason: st
 
     assert len(clips) == 1
     assert not_taken(findings) == {("bad", reason, "5차년도.csv")}
+
+
+def test_a_table_that_inflates_beyond_its_limit_is_named(tmp_path: Path) -> None:
+    corpus(tmp_path, row_263("a", THREE_TWO))
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as files, files.open("b.csv", "w") as table:
+        for _ in range(257):
+            table.write(bytes(1 << 20))
+
+    clips, findings = read(tmp_path)
+
+    assert len(clips) == 1
+    assert not_taken(findings) == {("bad", "csv cannot be read", "b.csv")}
+    assert f"at most {MOST_TABLE_BYTES} are read" in findings.entries[0].detail
 
 
 def test_bad_rows_and_recordings_are_named_and_the_others_are_read(tmp_path: Path) -> None:

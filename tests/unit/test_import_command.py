@@ -119,6 +119,24 @@ def test_a_failed_import_leaves_no_manifest_of_an_earlier_one(tmp_path: Path, co
     assert not (tmp_path / "out/manifest.csv").exists()
 
 
+def test_grouped_by_voice_no_voice_is_in_two_splits(tmp_path: Path) -> None:
+    for at in range(60):
+        kind = "실내" if at % 2 else "전기사고"
+        said_by = annotation(kind, note=f"말 {at}", gender="여남"[at % 2], generation=f"{at % 20 // 2}0대")
+        put_170(tmp_path / "170", f"8.전기사고_{at}", said_by)
+
+    for words, shared in (((), True), (("--group-by", "voice"), False)):
+        out = tmp_path / f"out{len(words)}"
+        assert main(["import", "aihub170", str(tmp_path / "170"), "--out", str(out), *words]) == 0
+        clips = read_manifest(out / "manifest.csv")
+        check_splits(clips)
+        assert len(clips) == 60
+        assert {clip.split for clip in clips} == set(SPLITS)
+        voices = {clip.voice for clip in clips}
+        assert len(voices) == 20
+        assert (len({(clip.voice, clip.split) for clip in clips}) > len(voices)) is shared
+
+
 def test_a_missing_folder_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "aihub263", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,50 @@ def test_an_archive_that_does_not_open_is_reported(tmp_path: Path) -> None:
 
     assert find_files(tmp_path, (".wav",), findings) == [[]]
     assert not_taken(findings) == {("bad", "archive cannot be opened", "a.zip")}
+
+
+def test_an_archive_with_a_name_that_is_not_the_utf_8_it_claims_to_be_is_reported(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as files:
+        files.writestr("가.wav", b"")
+    packed = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(packed.replace("가".encode(), b"\xff\xfe\xfd"))
+    put(tmp_path / "b.wav", b"")
+    findings = Findings()
+
+    ((found,),) = find_files(tmp_path, (".wav",), findings)
+
+    assert found.path == "b.wav"
+    assert not_taken(findings) == {("bad", "archive cannot be opened", "a.zip")}
+
+
+def test_links_that_leave_the_corpus_are_reported_and_not_followed(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere/secret.wav", b"")
+    zipped(tmp_path / "elsewhere", tmp_path / "elsewhere.zip")
+    put(tmp_path / "corpus/a/1.wav", b"")
+    links = {"file.wav": "elsewhere/secret.wav", "folder": "elsewhere", "archive.zip": "elsewhere.zip", "gone.wav": "-"}
+    for name, target in links.items():
+        (tmp_path / "corpus" / name).symlink_to(tmp_path / target)
+    (tmp_path / "corpus/round.wav").symlink_to("round.wav")
+    (tmp_path / "corpus/inside.wav").symlink_to("a/1.wav")
+    (tmp_path / "linked").symlink_to("corpus")
+    findings = Findings()
+
+    (found,) = find_files(tmp_path / "linked", (".wav",), findings)
+
+    assert [file.path for file in found] == ["a/1.wav", "inside.wav"]
+    assert not_taken(findings) == {
+        ("bad", "link leads outside of the corpus", "file.wav"),
+        ("bad", "link leads outside of the corpus", "folder"),
+        ("bad", "link leads outside of the corpus", "archive.zip"),
+        ("bad", "link leads nowhere", "gone.wav"),
+        ("bad", "link leads nowhere", "round.wav"),
+    }
+
+
+def test_named_pipes_are_reported_and_do_not_block(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.zip", "a.csv"):
+        os.mkfifo(tmp_path / name)
+    findings = Findings()
+
+    assert find_files(tmp_path, (".wav", ".csv"), findings) == [[], []]
+    assert not_taken(findings) == {("bad", "not a regular file", name) for name in ("a.wav", "a.zip", "a.csv")}

@@ -82,6 +82,7 @@ def test_optional_columns_may_be_absent(tmp_path: Path) -> None:
         ("a,a.wav,t,emergency,화재,dev,0,2", ["split 'dev'", "train, validation, test"]),
         ("a,/a.wav,t,emergency,화재,train,0,2", ["path '/a.wav'", "below the audio root"]),
         ("a,../a.wav,t,emergency,화재,train,0,2", ["path '../a.wav'"]),
+        ("a,a\0.wav,t,emergency,화재,train,0,2", [r"path 'a\x00.wav'", "below the audio root"]),
         ("a,a.wav,t,emergency,화재,train,-1,2", ["seed '-1'", "at least 0"]),
         ("a,a.wav,t,emergency,화재,train,0,0", ["duration_s '0'", "longer than 0 s"]),
         ("a,a.wav,t,emergency,화재,train,0,nan", ["duration_s 'nan'", "finite"]),

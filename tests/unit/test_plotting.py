@@ -31,6 +31,22 @@ def test_hangul_is_drawn_without_missing_glyphs_and_settings_stay() -> None:
     assert settings() == before
 
 
+def test_dollars_in_names_are_no_formula() -> None:
+    """Every place that a name may stand in: ticks, title, legend, notes."""
+    name = r"$\frac{$ 5$ \$"
+    with figure_style():
+        figure = new_figure(4, 2)
+        axes = figure.add_subplot()
+        axes.barh([name], [1], label=name)
+        axes.set(title=name, xlabel=name)
+        axes.annotate(name, (0, 0))
+        axes.legend()
+        figure.suptitle(name)
+
+    assert png_bytes(figure).startswith(b"\x89PNG")
+    assert svg_text(figure).startswith("<svg")
+
+
 def test_without_the_font_hangul_has_no_glyphs() -> None:
     figure = new_figure(2, 1)
     figure.text(0.1, 0.5, "가스사고")

@@ -18,7 +18,15 @@ POINT = OperatingPoint(scale=1.0, offset=0.0, threshold=0.5, uncertain_from=0.3)
 DECISION = Decision(with_transcript=POINT, without_transcript=POINT)
 HEARS = replace(CNN, audio=TensorSpec("mel", "FP32", (1,)))
 READS = replace(MULTIMODAL, audio=TensorSpec("mel", "FP32", (1,)), names_kind=False)
-GOOD = Comparison(clips=CLIPS, label_agreement=1.0, recall_change=0.0, greatest_difference=0.01, kind_agreement=1.0)
+SAME = Comparison(
+    clips=CLIPS,
+    label_agreement=1.0,
+    decision_agreement=1.0,
+    recall_change=0.0,
+    lost_emergency_change=0.0,
+    greatest_difference=0.0,
+)
+GOOD = replace(SAME, greatest_difference=0.01, kind_agreement=1.0)
 
 
 class Curve:
@@ -54,15 +62,15 @@ def rows():
     )
 
 
-def compare(rows, answer, spec=HEARS):
-    gate = Gate(Curve(lambda sound, _: sound), spec, rows, DECISION)
+def compare(rows, answer, spec=HEARS, decision=DECISION):
+    gate = Gate(Curve(lambda sound, _: sound), spec, rows, decision, "test")
     return gate.compare(Curve(answer))
 
 
 def test_the_same_answers_pass(rows):
     comparison = compare(rows, lambda sound, _: sound)
 
-    assert comparison == Comparison(CLIPS, 1.0, 0.0, 0.0)
+    assert comparison == SAME
     assert comparison.objections == []
 
 
@@ -75,10 +83,51 @@ def test_a_shift_that_turns_decisions_is_refused(rows):
 
 def test_lost_order_is_refused_for_its_recall(rows):
     """Every decision stays, but the surest emergencies no longer stand above the surest normal calls."""
-    comparison = compare(rows, lambda sound, _: np.where(sound > 0.5, 0.51, 0.49))
+    comparison = compare(rows, lambda sound, _: np.where(sound > 0.5, 0.51, sound))
 
     assert comparison.label_agreement == 1.0
     assert [each.split(" -")[0] for each in comparison.objections] == ["recall change"]
+
+
+def test_emergencies_that_no_human_sees_any_more_are_counted(rows):
+    """What was uncertain becomes normal: nothing that is called an emergency changes, and the order stays."""
+    comparison = compare(rows, lambda sound, _: np.where(sound < 0.5, sound * 0.59, sound))
+
+    was_uncertain = (rows.audio[:, 0] >= 0.3) & (rows.audio[:, 0] < 0.5)
+    assert comparison.label_agreement == 1.0
+    assert comparison.recall_change == 0.0
+    assert comparison.decision_agreement == pytest.approx(1 - was_uncertain.mean())
+    assert comparison.lost_emergency_change == pytest.approx(was_uncertain[rows.is_emergency].mean())
+    assert [each.split(" 0")[0].split(" +")[0] for each in comparison.objections] == [
+        "decision agreement",
+        "lost emergencies change",
+    ]
+
+
+def test_clips_without_words_have_the_thresholds_of_heard_calls(rows):
+    """A shift from 0.45 to 0.55 turns the decision only where the threshold is 0.5."""
+    heard = OperatingPoint(scale=1.0, offset=0.0, threshold=0.9, uncertain_from=0.05)
+    decision = Decision(with_transcript=POINT, without_transcript=heard)
+    silent = replace(rows, tokens=np.zeros((CLIPS, 12), np.int32))
+
+    def up(sound, reads):
+        return np.where((sound > 0.45) & (sound < 0.55), 0.55, sound)
+
+    assert compare(rows, up, READS, decision).label_agreement < 1
+    assert compare(silent, up, READS, decision).label_agreement == 1
+
+
+def test_only_the_split_that_is_asked_for_counts(rows):
+    halves = replace(rows, splits=np.array(["test"] * (CLIPS // 2) + ["validation"] * (CLIPS // 2)))
+    wrong = Curve(lambda sound, _: np.where(np.isin(sound, rows.audio[: CLIPS // 2, 0]), sound, 1 - sound))
+    gates = [
+        Gate(Curve(lambda sound, _: sound), HEARS, halves, DECISION, split).compare(wrong)
+        for split in ("test", "validation")
+    ]
+
+    assert [each.clips for each in gates] == [CLIPS // 2, CLIPS // 2]
+    assert gates[0].objections == []
+    assert gates[1].label_agreement < 0.1
 
 
 def test_a_fault_without_a_transcript_counts(rows):
@@ -99,6 +148,12 @@ def test_answers_that_are_no_numbers_are_refused(rows):
     [
         ({"label_agreement": 0.995}, True),
         ({"label_agreement": 0.9949}, False),
+        ({"decision_agreement": 0.99}, True),
+        ({"decision_agreement": 0.9899}, False),
+        ({"lost_emergency_change": 0.005}, True),
+        ({"lost_emergency_change": 0.0051}, False),
+        ({"lost_emergency_change": -0.2}, True),
+        ({"lost_emergency_change": float("nan")}, False),
         ({"recall_change": -0.005}, True),
         ({"recall_change": -0.0051}, False),
         ({"recall_change": 0.1}, True),

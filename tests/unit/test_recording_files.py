@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +19,7 @@ from training.importers.findings import Findings
 from training.importers.tree import find_files
 from training.manifest import ManifestError
 from training.recording_files import (
+    MOST_AUDIO_BYTES,
     UnreadableRecording,
     audio_root,
     read_recording,
@@ -121,6 +124,100 @@ def test_errors_name_the_file(archive: Path, path: str, words: str) -> None:
         with pytest.raises(UnreadableRecording) as caught:
             read(archive.parent, path)
         assert words in str(caught.value)
+
+
+def put_archive(folder: Path, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """`folder`/a.zip with the member a.wav."""
+    with zipfile.ZipFile(folder / "a.zip", "w", method) as files:
+        files.writestr("a.wav", content)
+    return folder / "a.zip"
+
+
+def test_no_more_bytes_are_read_than_asked_for(tmp_path: Path) -> None:
+    put(tmp_path / "a.wav", bytes(1001))
+    put_archive(tmp_path, bytes(1001))
+
+    for path in ("a.wav", "a.zip/a.wav"):
+        assert read_recording(tmp_path, path, 1001) == bytes(1001)
+        with pytest.raises(UnreadableRecording, match=f"{path}: 1001 bytes; at most 1000 are read"):
+            read_recording(tmp_path, path, 1000)
+
+
+def test_a_recording_has_a_limit_without_asking(tmp_path: Path) -> None:
+    with (tmp_path / "a.wav").open("wb") as file:
+        file.truncate(MOST_AUDIO_BYTES + 1)  # sparse: takes no room
+
+    with pytest.raises(UnreadableRecording, match=f"at most {MOST_AUDIO_BYTES} are read"):
+        read_recording(tmp_path, "a.wav")
+
+
+def test_a_member_that_inflates_to_more_than_its_archive_says_is_not_inflated(tmp_path: Path) -> None:
+    content = bytes(64 << 20)
+    path = put_archive(tmp_path, content)
+    packed = bytearray(path.read_bytes())
+    for at in (packed.find(b"PK\x03\x04") + 22, packed.find(b"PK\x01\x02") + 24):
+        assert int.from_bytes(packed[at : at + 4], "little") == len(content)
+        packed[at : at + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(packed)
+
+    tracemalloc.start()
+    with pytest.raises(UnreadableRecording, match=r"a\.zip/a\.wav: Bad CRC-32"):
+        read_recording(tmp_path, "a.zip/a.wav", 2000)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak_bytes < 4 << 20
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_without_a_bound_are_refused(tmp_path: Path, method: int) -> None:
+    put_archive(tmp_path, b"abc", method)
+
+    with pytest.raises(UnreadableRecording, match=f"a.zip/a.wav: compressed by method {method}; only stored"):
+        read_recording(tmp_path, "a.zip/a.wav")
+
+
+def test_what_is_no_regular_file_is_refused_and_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    os.mkfifo(tmp_path / "a.zip")
+    (tmp_path / "b.wav").mkdir()
+
+    for path in ("a.wav", "a.zip/a.wav", "b.wav"):
+        for read in (read_recording, recording_size):
+            with pytest.raises(UnreadableRecording, match=f"{path[:5]}: not a regular file"):
+                read(tmp_path, path)
+
+
+def test_a_member_name_that_is_not_the_utf_8_it_claims_to_be_is_named(archive: Path) -> None:
+    packed = archive.read_bytes()
+    archive.write_bytes(packed.replace("폴더/7.wav".encode(), b"\xff" * len("폴더/7.wav".encode())))
+    local_only = packed.replace("폴더/7.wav".encode(), b"\xff" * len("폴더/7.wav".encode()), 1)
+    put(archive.with_name("b.zip"), local_only)
+
+    with pytest.raises(UnreadableRecording, match="4차년도.zip/폴더/0.wav: the name of a member is marked as UTF-8"):
+        read_recording(archive.parent, "4차년도.zip/폴더/0.wav")
+    with pytest.raises(UnreadableRecording, match="b.zip/폴더/7.wav: 'utf-8' codec"):
+        read_recording(archive.parent, "b.zip/폴더/7.wav")
+    assert read_recording(archive.parent, "b.zip/폴더/8.wav") == MEMBERS["폴더/8.wav"]
+
+
+def test_a_damaged_archive_never_ends_in_another_error(tmp_path: Path) -> None:
+    """Bytes of the headers and the directory set to anything, as a broken download or a hostile file has them."""
+    packed = put_archive(tmp_path, b"RIFF" * 20).read_bytes()
+    rng, refused = random.Random(1), 0
+
+    for at in range(600):
+        damaged = bytearray(packed)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            damaged[rng.randrange(len(packed))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        put(tmp_path / f"{at}/a.zip", bytes(damaged))
+        find_files(tmp_path / f"{at}", (".wav",), Findings())
+        try:
+            read_recording(tmp_path, f"{at}/a.zip/a.wav")
+        except UnreadableRecording:
+            refused += 1
+
+    assert 200 < refused < 600
 
 
 def test_a_damaged_member_is_named(archive: Path) -> None:

@@ -162,6 +162,28 @@ def test_no_error_seen_is_not_no_error_possible():
     assert perfect.ppv[0.008].low < 0.5
 
 
+@pytest.mark.parametrize(("right", "beats"), [(62, True), (58, False)])
+def test_chance_is_beaten_where_the_whole_interval_lies_above_the_larger_class(right, beats):
+    """Half of 100 clips are normal: Wilson's interval begins at 0.522 for 62 right, at 0.482 for 58."""
+    labels = np.arange(100) % 2 == 0
+    scores = np.where(labels == (np.arange(100) < right), 0.9, 0.1)
+
+    measured = measure(scores, labels, np.full(100, 0.5), resampling([""] * 100))
+
+    assert measured.larger_class == 0.5
+    assert measured.accuracy.value == right / 100
+    assert measured.beats_chance is beats
+
+
+def test_always_saying_the_larger_class_does_not_beat_chance():
+    labels = np.arange(1000) % 10 == 0
+
+    measured = measure(np.linspace(0, 0.4, 1000), labels, np.full(1000, 0.5), resampling([""] * 1000))
+
+    assert measured.accuracy.value == measured.larger_class == 0.9
+    assert not measured.beats_chance
+
+
 def test_figures_at_the_threshold_are_counted():
     scores = np.array([0.9, 0.8, 0.3, 0.7, 0.2, 0.1])
     labels = np.array([True, True, True, False, False, False])

@@ -23,11 +23,14 @@ from training.report.kinds import kind_figures
 from training.report.listening import Heard
 from training.report.measurement import Measured
 from training.report.model_sections import model_section
+from training.report.original import warning
 from training.report.page import page
 from training.report.record import plain, to_json
 from training.report.shortcuts import find_shortcuts
+from training.report.words import share
+from training.scoring import Judged
 
-EVIL = '<script>alert("1")</script>'
+EVIL = r'<script>alert("$\frac{$")</script>'
 CLIPS = 120
 RANDOM = np.random.default_rng(6)
 LABELS = np.arange(CLIPS) % 2 == 0
@@ -42,7 +45,10 @@ def clip_of(index, source):
 def judgement_of(source):
     bare = np.clip(0.5 + 0.3 * np.where(LABELS, 1, -1) + 0.2 * RANDOM.standard_normal(CLIPS), 0.001, 0.999)
     point = OperatingPoint(scale=1, offset=0, threshold=0.5, uncertain_from=0.3)
-    return Judgement(bare, tuple(clip_of(index, source) for index in range(CLIPS)), point)
+    scores = point.calibrate(bare.astype(np.float32))
+    has_words = np.arange(CLIPS) % 3 > 0
+    judged = Judged(scores, np.where(has_words, 0.5, 0.75).astype(np.float32), np.full(CLIPS, 0.3, np.float32))
+    return Judgement(bare, judged, tuple(clip_of(index, source) for index in range(CLIPS)))
 
 
 def model_of(spec, judged, history=None):
@@ -78,7 +84,9 @@ def findings_of(*, silence=0.0, source="synthetic", synthetic_share=1.0, specs=(
     histories = {MULTIMODAL: history}
     models = {spec.name: model_of(spec, judged, histories.get(spec)) for spec in specs}
     clips = {"train": 500, "validation": 100, "test": CLIPS}
-    there = Surroundings(source, "f" * 64, clips, synthetic_share, "2026-11-22", "x86_64", {"Python": "3.11"}, False)
+    there = Surroundings(
+        source, "f" * 64, clips, synthetic_share, 0.0, "2026-11-22", "x86_64", {"Python": "3.11"}, False
+    )
     return Findings(there, shortcuts, models, ("yamnet",))
 
 
@@ -249,6 +257,72 @@ def test_elements_escape_what_is_not_markup():
     assert element("p", "<b>", Markup("<i>"), title='"') == '<p title="&quot;">&lt;b&gt;<i></p>'
     assert joined(["&", Markup("&amp;")]) == "&amp;&amp;"
     assert EVIL not in table(EVIL, [EVIL], [[EVIL, EVIL]], EVIL)
+
+
+def streamed(delays):
+    model = FINDINGS.models["multimodal"]
+    models = {"multimodal": replace(model, measured=replace(model.measured, delays=delays))}
+    return replace(FINDINGS, models=models)
+
+
+def test_calls_in_which_an_alarm_was_sounding_already_are_not_called_missed():
+    early = streamed(Delays(4, 4, wilson(0, 0), np.nan, np.nan, ()))
+
+    sentences, made = " ".join(headline(early)), page(early)
+
+    assert "in all 4 calls under way one was sounding before the emergency began" in sentences
+    assert "missed" not in sentences
+    assert made.count("alarms sounding already") == 3  # the comparison, median and 90th percentile
+    assert to_json(early)["models"]["multimodal"]["delays"]["median_s"] is None
+
+
+def test_the_share_of_early_alarms_is_told():
+    some = " ".join(headline(streamed(Delays(4, 1, wilson(0, 3), 2.5, 4.0, (2.0, 2.5, 4.0)))))
+    missed = " ".join(headline(streamed(Delays(8, 2, wilson(4, 6), np.nan, np.nan, (2.0, 2.5)))))
+
+    assert "(in 25% an alarm was sounding before) are heard within 2.5 s" in some
+    assert "(in 25% an alarm was sounding before) it missed half of the emergencies or more" in missed
+
+
+def test_clips_without_words_are_judged_by_their_own_threshold():
+    judged = judgement_of("synthetic")
+    said = judged.scores >= np.where(np.arange(CLIPS) % 3 > 0, 0.5, 0.75)
+
+    metrics, band = judged.metrics(), judged.band()
+
+    assert metrics.thresholds == (0.5, 0.75)
+    assert metrics.confusion.true_positives == (said & LABELS).sum()
+    assert sum(each.value * each.n for each in judged.said_by_kind("emergency").values()) == pytest.approx(
+        (said & LABELS).sum()
+    )
+    assert band.uncertain_normal.value == pytest.approx((~said & (judged.scores >= 0.3))[~LABELS].mean())
+    assert "0.500 or 0.750" in PAGE
+
+
+def test_the_page_says_whether_a_model_beats_chance_and_how_often_it_names_the_kind():
+    model = FINDINGS.models["multimodal"]
+    guessing = replace(model.measured.metrics, beats_chance=False)
+    lucky = replace(FINDINGS, models={"cnn": replace(model, measured=replace(model.measured, metrics=guessing))})
+    record = to_json(FINDINGS)["models"]["multimodal"]
+
+    assert record["metrics"]["beats_chance"] is True
+    assert record["metrics"]["larger_class"] == 0.5
+    assert record["kinds"]["top_1"]["n"] == record["kinds"]["top_3"]["n"] == CLIPS / 2
+    assert "<td>yes</td>" in PAGE
+    assert "<td>yes</td>" not in page(lucky)
+    assert share(model.measured.kinds.top_3) in PAGE[: PAGE.index('id="shortcuts"')]
+    assert "names none" in PAGE  # the other model
+
+
+@pytest.mark.parametrize(
+    ("without_speaker", "said"),
+    [(0.0, "nor any speaker, and"), (0.25, "25.0% of its clips name none"), (1.0, "the corpus names no speakers")],
+)
+def test_speakers_are_apart_only_where_the_corpus_knows_them(without_speaker, said):
+    there = replace(FINDINGS.surroundings, without_speaker=without_speaker)
+
+    assert said in warning(without_speaker)
+    assert said in page(replace(FINDINGS, surroundings=there, models={}))
 
 
 def test_kind_figures_count_the_likeliest_and_the_first_three():

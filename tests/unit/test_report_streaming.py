@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from preprocess_service.contract import Decision
 from preprocess_service.features import text
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ
 from preprocess_service.model_spec import CNN, MULTIMODAL
@@ -18,6 +21,7 @@ WORDS = scorer_of(MULTIMODAL, word_graph(MULTIMODAL))
 LOUDNESS = scorer_of(CNN, loudness_graph(CNN))
 OTHER_ID = text.FIRST_WORD_ID
 WINDOW_S = MULTIMODAL.window_s
+LOW_THRESHOLD = {"threshold": LOW / 2, "uncertain_from": LOW / 2}
 
 
 def clip(seconds, ids=()):
@@ -69,7 +73,7 @@ def test_false_alarms_are_counted_by_the_hour():
     def stream(said):
         return join([clip(20), clip(10, said), clip(30, [OTHER_ID] * 30)])
 
-    measured = false_alarms(WORDS, iter([stream([ALARM_ID]), stream([OTHER_ID])]), 0.5)
+    measured = false_alarms(WORDS, iter([stream([ALARM_ID]), stream([OTHER_ID])]))
 
     windows = 2 * (60 - WINDOW_S + 1)
     assert (measured.recordings, measured.alarms) == (2, 1)
@@ -77,6 +81,19 @@ def test_false_alarms_are_counted_by_the_hour():
     assert measured.per_hour.value == pytest.approx(3600 / windows)
     assert measured.alarming_share.value == pytest.approx(12 / windows)  # seconds 30 to 41
     assert len(measured.trace) == windows / 2
+
+
+def test_until_the_first_word_the_threshold_of_heard_calls_applies():
+    """The word graph answers LOW to all of this: an alarm only where heard calls have a threshold below it."""
+    point = WORDS.contract.decision.with_transcript
+    decision = Decision(with_transcript=point, without_transcript=point.model_copy(update=LOW_THRESHOLD))
+    eager = replace(WORDS, contract=WORDS.contract.model_copy(update={"decision": decision}))
+    stream = join([clip(20), clip(10, [OTHER_ID])])
+
+    measured = false_alarms(eager, [stream])
+
+    assert measured.alarming_share.value == pytest.approx(23 / 24)  # the window that ends at 30 s has heard the word
+    assert delays(eager, [Call(stream, 20, 30)]).early == 1
 
 
 def test_the_rate_has_its_exact_poisson_interval():
@@ -90,7 +107,7 @@ def test_the_rate_has_its_exact_poisson_interval():
 def test_delays_count_from_the_onset_to_the_first_window_that_alarms():
     late = call(before_s=12.5, emergency=clip(6, [OTHER_ID, OTHER_ID, ALARM_ID]))  # said at 18.5 s, heard at 19 s
 
-    measured = delays(WORDS, [late], 0.5)
+    measured = delays(WORDS, [late])
 
     assert measured.delays_s == pytest.approx([6.5])
     assert (measured.calls, measured.early, measured.missed.value) == (1, 0, 0)
@@ -100,7 +117,7 @@ def test_missed_emergencies_are_infinitely_late():
     heard = call(before_s=12, emergency=clip(6, [ALARM_ID]))
     silent = call(before_s=12, emergency=clip(6, [OTHER_ID]))
 
-    measured = delays(WORDS, [heard, heard, silent], 0.5)
+    measured = delays(WORDS, [heard, heard, silent])
 
     assert measured.missed.value == pytest.approx(1 / 3)
     assert measured.median_s == pytest.approx(6)
@@ -111,7 +128,7 @@ def test_an_alarm_that_was_sounding_before_is_no_detection():
     sound, ids = clip(6, [OTHER_ID])
     stream = join([clip(12, [OTHER_ID, ALARM_ID]), (sound, ids), clip(8)])
 
-    measured = delays(WORDS, [Call(stream, 12, 18)], 0.5)
+    measured = delays(WORDS, [Call(stream, 12, 18)])
 
     assert (measured.calls, measured.early, measured.delays_s) == (1, 1, ())
     assert np.isnan(measured.median_s)
@@ -120,7 +137,7 @@ def test_an_alarm_that_was_sounding_before_is_no_detection():
 def test_alarms_of_windows_that_hear_nothing_of_the_emergency_do_not_count():
     stream = join([clip(12), clip(6, [OTHER_ID]), clip(20, [OTHER_ID] * 19 + [ALARM_ID])])
 
-    assert delays(WORDS, [Call(stream, 12, 18)], 0.5).missed.value == 1
+    assert delays(WORDS, [Call(stream, 12, 18)]).missed.value == 1
 
 
 def test_questions_are_answered_alike_alone_and_together():

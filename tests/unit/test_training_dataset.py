@@ -15,7 +15,7 @@ from preprocess_service.features.audio import TELEPHONE_RATE_HZ, resample
 from preprocess_service.model_spec import MODELS
 from tests.unit.small_corpus import KINDS, RATE_HZ, speech_like, write_corpus
 from training import fingerprint
-from training.dataset import Corpus, learn_text_settings, load_rows, read_corpus, token_ids
+from training.dataset import Corpus, learn_text_settings, load_rows, read_corpus, read_matched, token_ids
 from training.manifest import MANIFEST_NAME, SPLITS, ManifestError, read_manifest, write_manifest
 
 LSTM, MULTIMODAL = MODELS["lstm"], MODELS["multimodal"]
@@ -101,18 +101,37 @@ def test_a_bad_clip_has_no_rows_and_no_split(corpus, cache, tmp_path, capsys):
     assert 20 not in rows.clip_of_row
     assert rows.splits[20] == ""
     assert len(rows.rows_of("test")) == 7
-    assert "1 of 24 clips cannot be used" in capsys.readouterr().err
     (listed,) = (tmp_path / "cache").glob("bad_clips-*.csv")
+    printed = capsys.readouterr().err
+    assert "WARNING: 1 of 24 clips (4.2%) cannot be used" in printed
+    assert str(listed) in printed
     assert damaged.clips[20].clip_id in listed.read_text()
 
 
-def test_a_corpus_of_bad_clips_is_refused(corpus, tmp_path):
-    damaged = copy_of(corpus, tmp_path / "corpus")
-    for clip in damaged.clips[:6]:
+def without_recordings(corpus, folder, is_lost):
+    """A copy of the corpus without the recordings of the clips that `is_lost` says."""
+    damaged = copy_of(corpus, folder)
+    for clip in filter(is_lost, damaged.clips):
         (damaged.folder / clip.path).unlink()
+    return read_corpus(damaged.folder)
 
-    with pytest.raises(ManifestError, match="6 of 24 clips cannot be used, at most 10% may be: emergency-train-0: "):
-        load_rows(read_corpus(damaged.folder), LSTM, None, tmp_path / "cache", workers=1)
+
+def test_bad_clips_never_end_a_run_that_can_go_on(corpus, tmp_path, capsys):
+    damaged = without_recordings(corpus, tmp_path / "corpus", lambda clip: not clip.clip_id.endswith("-0"))
+
+    rows = load_rows(damaged, LSTM, None, tmp_path / "cache", workers=1)
+
+    assert sorted(rows.splits[rows.splits != ""]) == sorted(2 * SPLITS)
+    assert "WARNING: 18 of 24 clips (75.0%) cannot be used" in capsys.readouterr().err
+
+
+def test_a_split_that_bad_clips_leave_without_a_class_is_refused_by_name(corpus, tmp_path, capsys):
+    lost = ("validation", "normal")
+    damaged = without_recordings(corpus, tmp_path / "corpus", lambda clip: (clip.split, clip.label) == lost)
+
+    with pytest.raises(ManifestError, match=r"none of the 4 normal clips in validation can be .*bad_clips-\w+\.csv"):
+        load_rows(damaged, LSTM, None, tmp_path / "cache", workers=1)
+    assert "WARNING: 4 of 24 clips (16.7%)" in capsys.readouterr().err
 
 
 def test_a_clip_that_comes_back_is_used_again(corpus, tmp_path):
@@ -221,3 +240,18 @@ def test_the_corpus_is_class_ordered(corpus):
     """What the tests above stand on."""
     assert [clip.label for clip in corpus.clips] == [label for label in KINDS for _ in range(12)]
     assert isinstance(corpus, Corpus)
+
+
+def test_matched_clips_have_groups_of_training_and_new_sentences(corpus, tmp_path):
+    known = next(clip for clip in corpus.clips if clip.split == "train")
+    new = replace(known, clip_id="new", text="아무도 하지 않은 말", spoken_text="", split="test")
+
+    def read(clip):
+        write_manifest(tmp_path / MANIFEST_NAME, [clip])
+        return read_matched(tmp_path, corpus)
+
+    assert read(new).clips == (new,)
+    with pytest.raises(ManifestError, match="new: its sentence is in"):
+        read(replace(new, text=known.text))
+    with pytest.raises(ManifestError, match="new: speaker_group 'somebody else' is in no training clip"):
+        read(replace(new, speaker_group="somebody else"))

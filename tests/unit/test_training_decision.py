@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from preprocess_service.contract import OperatingPoint
-from training.decision import figures, fit_operating_point, fit_temperature, missed_at, threshold_at
+from training.decision import figures, fit_operating_point, fit_temperature, missed_at, recall_at, threshold_at
+from training.scoring import Judged
 
 RANDOM = np.random.default_rng(11)
 LABELS = np.arange(2000) % 2 == 1
@@ -68,7 +68,8 @@ def test_figures_of_a_known_case():
     scores = np.array([0.1, 0.2, 0.6, 0.4, 0.7, 0.9], np.float32)
     labels = np.array([False, False, False, True, True, True])
 
-    measured = figures(scores, labels, OperatingPoint(scale=1, offset=0, threshold=0.65, uncertain_from=0.4))
+    constant = np.ones(6, np.float32)
+    measured = figures(Judged(scores, 0.65 * constant, 0.4 * constant), labels)
 
     assert measured.accuracy == pytest.approx(4 / 6)  # at one half
     assert measured.recall == pytest.approx(2 / 3)
@@ -76,6 +77,25 @@ def test_figures_of_a_known_case():
     assert measured.uncertain == pytest.approx(2 / 6)  # 0.6 and 0.4
     assert measured.recall_at_1pct_fpr == pytest.approx(2 / 3)
     assert measured.auc == pytest.approx(8 / 9)
+
+
+def test_every_clip_has_the_thresholds_that_apply_to_it():
+    scores, labels = np.array([0.3, 0.6, 0.6], np.float32), np.array([False, False, True])
+
+    judged = Judged(scores, np.array([0.5, 0.7, 0.5], np.float32), np.array([0.2, 0.6, 0.2], np.float32))
+
+    measured = figures(judged, labels)
+    assert measured.false_positive_rate == 0
+    assert measured.recall == 1
+    assert measured.uncertain == pytest.approx(2 / 3)
+
+
+def test_recall_counts_nothing_where_normal_clips_score_as_high():
+    scores = np.array([1, 1, 1, 1, 0.2, 0.9], np.float32)
+    labels = np.array([True, True, False, False, False, False])
+
+    assert recall_at(scores, labels, 0.01) == 0
+    assert recall_at(np.where(labels, 1, 0.5).astype(np.float32), labels, 0.01) == 1
 
 
 def test_half_a_percent_of_the_emergencies_stays_below_the_uncertain_band():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +25,10 @@ LABEL_SUFFIX: Final = "_label"  # 8.전기사고_226549.json belongs to 8.전기
 UNITS: Final = {1.0: "labels with times in seconds", 0.001: "labels with times in milliseconds"}
 
 
-def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """This corpus leaves nothing to choose."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What stands for a speaker, whom this corpus does not name."""
+    voice = "voice: clips of one gender, generation and dialect stay in one split"
+    parser.add_argument("--group-by", choices=("none", "voice"), default="none", help=f"{voice} (default: %(default)s)")
 
 
 def read(root: Path, arguments: argparse.Namespace, findings: Findings) -> list[Clip]:
@@ -33,11 +36,14 @@ def read(root: Path, arguments: argparse.Namespace, findings: Findings) -> list[
     wavs, labels = find_files(root, (".wav", ".json"), findings)
     pairs = pair(wavs, labels, _wav_key, lambda file: (part_of(file), file.stem), findings)
     clips: list[Clip] = []
-    for found, problems, unit in each(partial(_read_pair, root), pairs, arguments.workers, "labels"):
+    read_pair = partial(_read_pair, root, arguments.group_by == "voice")
+    for found, problems, unit in each(read_pair, pairs, arguments.workers, "labels"):
         clips += found
         findings.extend(problems)
         if unit:
             findings.notes[UNITS[unit]] += 1
+    if arguments.group_by == "voice" and (ungrouped := sum(not clip.speaker_group for clip in clips)):
+        findings.notes["clips of unknown voice, in no speaker group"] += ungrouped
     return clips
 
 
@@ -45,7 +51,7 @@ def _wav_key(file: FoundFile) -> tuple[str, str]:
     return part_of(file), file.stem.removesuffix(LABEL_SUFFIX)
 
 
-def _read_pair(root: Path, files: Pair) -> tuple[list[Clip], list[Finding], float | None]:
+def _read_pair(root: Path, by_voice: bool, files: Pair) -> tuple[list[Clip], list[Finding], float | None]:
     """The clips of one recording, what of it was not taken, and the unit of its times."""
     clips, problems, at = [], [], files.label.path
     try:
@@ -58,7 +64,8 @@ def _read_pair(root: Path, files: Pair) -> tuple[list[Clip], list[Finding], floa
         return [], [Finding("bad", error.reason, at, error.detail)], None
     for number, annotation in enumerate(annotations):
         try:
-            clips.append(_clip(files, number, annotation, unit, header))
+            clip = _clip(files, number, annotation, unit, header)
+            clips.append(replace(clip, speaker_group=_voice_group(annotation)) if by_voice else clip)
         except BadItem as error:
             problems.append(Finding("bad", error.reason, f"{files.label.path}#{number}", error.detail))
     return clips, problems, unit
@@ -101,9 +108,19 @@ def _clip(files: Pair, number: int, annotation: dict[str, Any], unit: float, hea
         bit_depth=header.bit_depth,
         source=SOURCE,
         source_clip=recording,
-        voice="/".join(filter(None, (text_of(annotation.get(key)) for key in ("gender", "generation", "dialect")))),
+        voice="/".join(filter(None, _voice(annotation))),
         audio_type=text_of(annotation.get("audioType")),
     )
+
+
+def _voice(annotation: dict[str, Any]) -> list[str]:
+    return [text_of(annotation.get(key)) for key in ("gender", "generation", "dialect")]
+
+
+def _voice_group(annotation: dict[str, Any]) -> str:
+    """The speaker group by voice; "" where a part is missing, since the speaker may be of any group then."""
+    voice = _voice(annotation)
+    return f"{SOURCE}-{'/'.join(voice)}" if all(voice) else ""
 
 
 def _class(categories: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from training.manifest import Clip
 from training.recording_files import UnreadableRecording, read_recording
 
 SOURCE: Final = "aihub263"
+MOST_TABLE_BYTES: Final = 256 << 20  # the largest published one has 20,000 rows and less than 10 MB
 ENCODING: Final = "cp949"  # strict UTF-8 and EUC-KR both fail on the published files
 COLUMNS: Final = ("wav_id", "발화문", "나이", "성별")
 
@@ -118,27 +119,32 @@ def _table_rows(
 def _read_table(root: Path, table: FoundFile) -> Iterator[tuple[int, dict[str, str] | None]]:
     """The line and cells of each row, column names without spaces; None for a row of another length."""
     try:
-        text = read_recording(root, table.path).decode(ENCODING)
+        text = read_recording(root, table.path, MOST_TABLE_BYTES).decode(ENCODING)
     except UnreadableRecording as error:
         raise BadItem("csv cannot be read", str(error)) from error
     except UnicodeDecodeError as error:
         raise BadItem(f"csv is not {ENCODING}", str(error)) from error
     reader = csv.reader(io.StringIO(text, newline=""))
-    # `4번 감정세기` is also spelt `4번감정세기`.
-    header = ["".join(nfc(name).split()) for name in next(reader, [])]
-    if not header:
-        raise BadItem("csv is empty", "not even a header")
-    names = [*COLUMNS, *(f"{rater}번감정{part}" for rater in range(1, RATERS + 1) for part in ("", "세기"))]
-    for name in names:
-        if header.count(name) != 1:
-            raise BadItem("csv column is missing or doubled", f"{name} occurs {header.count(name)} times in the header")
     try:
+        header = _header(next(reader, []))
         for cells in reader:
             whole = len(cells) == len(header)
             if cells:
                 yield reader.line_num, dict(zip(header, cells, strict=True)) if whole else None
     except csv.Error as error:
         raise BadItem("csv is malformed", f"line {reader.line_num}: {error}; later rows are lost") from error
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    """The names of a table's columns without spaces; raises BadItem where one that is needed is not there once."""
+    header = ["".join(nfc(name).split()) for name in cells]  # `4번 감정세기` is also spelt `4번감정세기`
+    if not header:
+        raise BadItem("csv is empty", "not even a header")
+    names = [*COLUMNS, *(f"{rater}번감정{part}" for rater in range(1, RATERS + 1) for part in ("", "세기"))]
+    for name in names:
+        if header.count(name) != 1:
+            raise BadItem("csv column is missing or doubled", f"{name} occurs {header.count(name)} times in the header")
+    return header
 
 
 def _row(

@@ -21,12 +21,11 @@ from training.importers.pairing import Pair, pair, part_of
 from training.importers.parallel import each
 from training.importers.pieces import Piece, Utterance, cut
 from training.importers.tree import FoundFile, find_files
-from training.importers.wav_header import WavHeader, read_wav_header
+from training.importers.wav_header import LONGEST_S, WavHeader, read_wav_header
 from training.manifest import Clip, Label
 
 SOURCE: Final = "aihub71768"
 DEFAULT_MAX_S: Final = 7.0  # the window of most models
-LONGEST_MAX_S: Final = 1800.0  # what the features read at once
 # 구조 is a rescue of any sort, and an urgent call filed under 기타 is of no named sort: the one kind of AI Hub 170 that
 # claims nothing is a call for help.
 KIND_OF_CATEGORY: Final = {"화재": "화재", "구급": "응급의료", "구조": "도움요청", "기타": "도움요청"}
@@ -71,8 +70,8 @@ def _values(text: str) -> tuple[str, ...]:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 1 <= seconds <= LONGEST_MAX_S:
-        raise argparse.ArgumentTypeError(f"{text} must be 1 to {LONGEST_MAX_S:g} seconds")
+    if not 1 <= seconds <= LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 to {LONGEST_S:g} seconds")
     return seconds
 
 

@@ -12,6 +12,7 @@ from training.importers.findings import BadItem
 from training.importers.tree import nfc
 from training.recording_files import UnreadableRecording, read_recording
 
+MOST_LABEL_BYTES: Final = 16 << 20  # of half an hour of talk they are a hundredth of it
 MOST_CHARACTERS: Final = 10_000  # of a transcript, in a request too
 END_TOLERANCE_S: Final = 1.0  # annotators round up; a stretch is cut at the recording's end
 # Ends in milliseconds are a thousand times the recording's length in seconds where the annotation reaches its end,
@@ -22,7 +23,7 @@ LEAST_MS_RATIO: Final = 10.0
 def read_label(root: Path, path: str) -> dict[str, Any]:
     """The JSON object of a label file, UTF-8 with or without a byte order mark; raises BadItem."""
     try:
-        label = json.loads(read_recording(root, path).decode("utf-8-sig"))
+        label = json.loads(read_recording(root, path, MOST_LABEL_BYTES).decode("utf-8-sig"))
     except UnreadableRecording as error:
         raise BadItem("label cannot be read", str(error)) from error
     except UnicodeDecodeError as error:

@@ -37,8 +37,8 @@ def nfc(text: str) -> str:
 def find_files(root: Path, suffixes: Sequence[str], findings: Findings) -> list[list[FoundFile]]:
     """The files below `root` for each of `suffixes` (".wav"), also those within zip archives, in order of their names.
 
-    Names that no manifest can hold, folders and archives that do not open are findings. Raises ImportFailed where
-    `root` is no folder.
+    Names that no manifest can hold, folders and archives that do not open, links that leave `root` and what is no
+    regular file are findings. Raises ImportFailed where `root` is no folder.
     """
     if not root.is_dir():
         raise ImportFailed(f"{root} is not a folder; give the folder that holds the corpus")
@@ -65,7 +65,7 @@ def _refusal(path: str) -> str:
 
 
 def _all_files(root: Path, findings: Findings) -> Iterator[str]:
-    pending, seen = [""], set()
+    pending, seen, home = [""], set(), os.path.realpath(root)
     while pending:
         folder = pending.pop()
         try:
@@ -74,20 +74,32 @@ def _all_files(root: Path, findings: Findings) -> Iterator[str]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(root / folder) as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries]
+                found = [(entry, _refusal(entry.name) or _entry_refusal(entry, home)) for entry in entries]
         except OSError as error:
             findings.add("bad", "folder cannot be read", folder or ".", error.strerror or str(error))
             continue
-        for name, is_folder in found:
-            path = f"{folder}/{name}" if folder else name
-            if reason := _refusal(name):
+        for entry, reason in found:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if reason:
                 findings.add("bad", reason, path.encode("utf-8", "backslashreplace").decode("utf-8"))
-            elif is_folder:
+            elif entry.is_dir():
                 pending.append(path)
-            elif name.lower().endswith(".zip"):
+            elif entry.name.lower().endswith(".zip"):
                 yield from _members(root, path, findings)
-            elif not name.startswith("._"):  # what macOS leaves beside files on foreign disks
+            elif not entry.name.startswith("._"):  # what macOS leaves beside files on foreign disks
                 yield path
+
+
+def _entry_refusal(entry: os.DirEntry[str], home: str) -> str:
+    """Why an entry of a folder is not taken, "" where it is: nothing outside of `home` is read, nor what may block."""
+    if entry.is_symlink():
+        try:
+            target = os.path.realpath(entry.path, strict=True)
+        except OSError:
+            return "link leads nowhere"
+        if not Path(target).is_relative_to(home):
+            return "link leads outside of the corpus"
+    return "" if entry.is_dir() or entry.is_file() else "not a regular file"
 
 
 def _members(root: Path, archive: str, findings: Findings) -> Iterator[str]:
@@ -97,9 +109,11 @@ def _members(root: Path, archive: str, findings: Findings) -> Iterator[str]:
         findings.add("bad", "archive cannot be opened", archive, str(error))
         return
     for info in infos:
-        if info.is_dir() or "__MACOSX" in info.filename:
+        if not info.filename:
+            findings.add("bad", "archive member has no name", archive)
+        elif info.is_dir() or "__MACOSX" in info.filename:
             continue
-        if info.flag_bits & 0x1:
+        elif info.flag_bits & 0x1:
             findings.add("bad", "file in an archive is encrypted", f"{archive}/{info.filename}")
         elif reason := _refusal(info.filename):
             findings.add("bad", reason, f"{archive}/{info.filename}")

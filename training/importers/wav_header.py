@@ -14,9 +14,12 @@ from typing import IO, Final
 from preprocess_service.features.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SHORTEST_S
 from preprocess_service.features.containers import UNKNOWN_LENGTH
 from training.importers.findings import BadItem
-from training.recording_files import UnreadableRecording, open_recording
+from training.recording_files import MOST_AUDIO_BYTES, UnreadableRecording, open_recording
 
+LONGEST_S: Final = 1800.0  # training.line.LONGEST_CLIP_S, whose import takes seconds
 MOST_CHUNKS: Final = 100  # before the samples
+MOST_HEADER_BYTES: Final = 16 << 20  # before the samples; a zip member is inflated as far
+FMT_BYTES: Final = 16  # what is read of the `fmt ` chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,13 @@ class WavHeader:
 def read_wav_header(root: Path, path: str) -> WavHeader:
     """The header of a recording that training can read.
 
-    Raises BadItem where the file is missing or no WAV, is truncated, or its rate, channels or length are outside of
-    what the features take.
+    Raises BadItem where the file is missing or no WAV, is truncated, or its rate, channels, length or size are outside
+    of what the features take.
     """
     try:
         with open_recording(root, path) as (file, size_bytes):
+            if size_bytes > MOST_AUDIO_BYTES:
+                raise BadItem(f"wav is larger than {MOST_AUDIO_BYTES} bytes", f"{size_bytes} bytes")
             header = _walk(file, size_bytes)
     except UnreadableRecording as error:
         raise BadItem("wav cannot be read", str(error)) from error
@@ -47,6 +52,8 @@ def read_wav_header(root: Path, path: str) -> WavHeader:
         raise BadItem("wav is neither mono nor stereo", f"{header.channels} channels")
     if header.duration_s < SHORTEST_S:
         raise BadItem(f"wav is shorter than {SHORTEST_S} s", f"{header.duration_s:.3f} s")
+    if header.duration_s > LONGEST_S:
+        raise BadItem(f"wav is longer than {LONGEST_S:g} s", f"{header.duration_s:.3f} s")
     return header
 
 
@@ -65,9 +72,12 @@ def _walk(file: IO[bytes], size_bytes: int) -> WavHeader:
             return _header(fmt, size, size_bytes - at)
         if size > size_bytes - at:
             break
-        chunk = file.read(size + size % 2)
-        fmt = chunk if name == b"fmt " else fmt
-        at += len(chunk)
+        if name == b"fmt ":
+            fmt = file.read(min(size, FMT_BYTES))
+        at += size + size % 2
+        if at > MOST_HEADER_BYTES:
+            raise BadItem("wav has no samples", f"no `data` chunk in its first {MOST_HEADER_BYTES} bytes")
+        file.seek(at)
     raise BadItem("wav has no samples", "the header has no `data` chunk: truncated, or no WAV")
 
 

@@ -17,9 +17,11 @@ from preprocess_service.contract import FILE_NAME, MODEL_FILE, Contract, Contrac
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
 from training.dataset import Corpus, load_rows, read_corpus
+from training.precision.attempt import Attempt
+from training.precision.gate import Comparison
 from training.precision.served import GraphFailed, TritonEnvironmentMissing
 from training.precision.timing import BATCHES, Timing, measure_ms
-from training.quantize import Attempt, attempt_precisions
+from training.quantize import attempt_precisions
 from training.scoring import row_inputs
 from training.versions import next_version, staged
 
@@ -48,6 +50,7 @@ class Result:
                     "precision": each.precision,
                     "provider": each.provider,
                     "objections": each.objections,
+                    "served": each.served,
                     "size": each.size,
                     **(each.comparison.to_dict() if each.comparison else {}),
                 }
@@ -112,6 +115,9 @@ def _bare(contract: Contract, version: int) -> Contract:
         update={
             "version": version,
             "graphs": {MODEL_FILE: contract.graphs[MODEL_FILE]},
+            "figures": {
+                name: value for name, value in contract.figures.items() if not name.startswith(("int8_", "fp16_"))
+            },
             "files": {name: digest for name, digest in contract.files.items() if name not in contract.graphs}
             | {MODEL_FILE: contract.files[MODEL_FILE]},
         }
@@ -121,28 +127,38 @@ def _bare(contract: Contract, version: int) -> Contract:
 def show(results: dict[str, Result]) -> None:
     """Prints the judgements and the times."""
     judged = Table(title="Against model.onnx on the test split")
-    for heading in ("model", "precision", "provider", "clips", "labels agree", "recall change", "difference", "MB"):
-        judged.add_column(heading, justify="left" if heading in ("model", "precision", "provider") else "right")
+    for heading in ("model", "precision", "provider"):
+        judged.add_column(heading)
+    for heading in ("clips", "labels agree", "decisions agree", "recall change", "lost", "difference", "MB"):
+        judged.add_column(heading, justify="right")
     judged.add_column("gate")
     timed = Table(title="Processor time per item, one thread")
     for heading in ("model", "graph", "provider", *(f"ms, batch {size}" for size in BATCHES)):
         timed.add_column(heading, justify="left" if heading in ("model", "graph", "provider") else "right")
     for name, result in results.items():
-        judged.add_row(name, "fp32", "CPU", *[""] * 4, f"{result.exported_size / 1e6:.1f}")
+        judged.add_row(name, "fp32", "CPU", *[""] * 6, f"{result.exported_size / 1e6:.1f}")
         for attempt in result.attempts:
-            verdict = "accepted" if attempt.accepted else "refused"
-            cells = ["", "", "", ""]
-            if each := attempt.comparison:
-                cells = [str(each.clips), f"{each.label_agreement:.2%}", f"{each.recall_change:+.3f}"]
-                cells.append(f"{each.greatest_difference:.2g}")
-            judged.add_row(
-                name, attempt.precision, _plain(attempt.provider), *cells, f"{attempt.size / 1e6:.1f}", verdict
-            )
+            cells = _cells(attempt.comparison)
+            size = f"{attempt.size / 1e6:.1f}"
+            judged.add_row(name, attempt.precision, _plain(attempt.provider), *cells, size, attempt.verdict)
         for timing in result.timings:
             cells = [f"{ms:.2f}" for ms in timing.ms_by_batch.values()]
             timed.add_row(name, timing.graph_file, _plain(timing.provider), *cells)
     console.print(judged)
     console.print(timed)
+
+
+def _cells(comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return [""] * 6
+    return [
+        str(comparison.clips),
+        f"{comparison.label_agreement:.2%}",
+        f"{comparison.decision_agreement:.2%}",
+        f"{comparison.recall_change:+.3f}",
+        f"{comparison.lost_emergency_change:+.3f}",
+        f"{comparison.greatest_difference:.2g}",
+    ]
 
 
 def _plain(provider: str) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess_service.contract import Decision
-from preprocess_service.model_spec import PICTURE, PROBABILITY, ModelSpec
+from preprocess_service.model_spec import PICTURE, ModelSpec
 from training.dataset import Rows
 from training.decision import ALLOWED_FALSE_POSITIVES, BANDS, bands, recall_at
 from training.manifest import Split
+from training.report.answers import Recorder
 from training.report.sampling import drawn
 from training.scoring import Judged, clip_kinds, judge_clips
 
@@ -117,10 +118,10 @@ class Gate:
         """With the transcripts, and for a model that reads without them, too."""
         views = []
         for with_text in (True, False) if self._spec.tokens else (True,):
-            heard = _Recorder(runtime)
+            recorder = Recorder(runtime)
             with np.errstate(invalid="ignore"):  # NaN answers are for the comparison to see
-                judged = judge_clips(heard, self._spec, self._decision, self._rows, self._clips, with_text=with_text)
-            views.append(_View(judged, np.concatenate(heard.answers)))
+                judged = judge_clips(recorder, self._spec, self._decision, self._rows, self._clips, with_text=with_text)
+            views.append(_View(judged, recorder.probabilities))
         return views
 
     def _kinds(self, runtime: Runtime) -> NDArray[np.int64] | None:
@@ -129,19 +130,6 @@ class Gate:
             return None
         kinds = clip_kinds(runtime, self._spec, self._rows, self._clips[self._is_emergency])
         return np.asarray(kinds.argmax(axis=1), np.int64)
-
-
-class _Recorder:
-    """A runtime that keeps the bare probabilities that it answered: calibration would hide small differences."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self.answers: list[NDArray[np.float32]] = []
-
-    def run(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        outputs = self._runtime.run(names, arrays)
-        self.answers.append(np.asarray(outputs[names.index(PROBABILITY.name)][:, 0]))
-        return outputs
 
 
 def _share(agreeing: NDArray[np.bool_]) -> float:

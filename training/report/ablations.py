@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from preprocess_service.features.audio import Samples
 from training.augmentation import clip_rng, shifted_channel
 from training.dataset import Corpus, token_ids
+from training.feature_store import Treatment
 from training.manifest import Clip
 from training.recordings import Scorer
 from training.report.intervals import SEED, Floats
@@ -25,11 +26,11 @@ SHIFTED: Final = "another telephone line"
 
 @dataclass(frozen=True)
 class Ablation:
-    """The scores of the same clips under one change; `has_text` says which operating point applies."""
+    """The scores (n,) of the same clips under one change, and the threshold of each: without words it is another."""
 
     name: str
     scores: Floats
-    has_text: bool
+    thresholds: Floats
 
 
 def ablate(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> list[Ablation]:
@@ -42,7 +43,8 @@ def ablate(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> list[Abl
 
     def scored(name: str, heard: Sequence[Samples], read: Sequence[Sequence[int]]) -> Ablation:
         questions = (whole(scorer, *pair) for pair in zip(heard, read, strict=True))
-        return Ablation(name, probabilities(scorer, questions), has_text=bool(spec.tokens) and read is not nothing)
+        thresholds = [scorer.contract.decision.point(bool(each)).threshold for each in read]
+        return Ablation(name, probabilities(scorer, questions), np.array(thresholds))
 
     done = [scored(FULL, sounds, ids)]
     if spec.tokens:
@@ -52,7 +54,7 @@ def ablate(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> list[Abl
             scored(f"{rate:.0%} of syllables misheard", sounds, _misheard_ids(scorer, chosen, rate))
             for rate in ERROR_RATES
         ]
-    other = [shifted_channel(sound, _generator(clip)) for sound, clip in zip(sounds, chosen, strict=True)]
+    other = [shifted_channel(sound, _line(clip)) for sound, clip in zip(sounds, chosen, strict=True)]
     done.append(scored(SHIFTED, other, ids))
     if spec.tokens:
         done.append(scored(f"{SHIFTED}, no text", other, nothing))
@@ -79,6 +81,12 @@ def _misheard_ids(scorer: Scorer, clips: Sequence[Clip], rate: float) -> list[li
     return token_ids([replace(clip, text=mishear(clip.text, rate, _generator(clip))) for clip in clips], text)
 
 
+def _line(clip: Clip) -> np.random.Generator:
+    """The line of a clip: that of the feature store's channel "shifted", so that all figures of it agree."""
+    treatment = Treatment("shifted")
+    return clip_rng(clip.clip_id, treatment.channel, treatment.variant, treatment.seed)
+
+
 def _generator(clip: Clip) -> np.random.Generator:
-    """The same line and the same errors of a clip for every model."""
+    """The same errors of a clip for every model."""
     return clip_rng(clip.clip_id, "report", 0, SEED)

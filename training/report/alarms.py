@@ -1,6 +1,7 @@
 """False alarms per hour of normal sound, and how long it takes to hear an emergency.
 
-A window alarms from the threshold on; alarms less than MERGED_S apart are one.
+A window alarms from the threshold on, that of heard calls until the first word is said; alarms less than MERGED_S
+apart are one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy import stats
 
 from training.recordings import Scorer
 from training.report.intervals import LEVEL, Estimate, Floats, wilson
-from training.report.streaming import HOP_S, Stream, listen, window_ends
+from training.report.streaming import HOP_S, Stream, listen, thresholds, window_ends
 
 MERGED_S: Final = 10.0
 LEAD_IN_WINDOWS: Final = 3  # asked before the emergency begins: whether an alarm is sounding already
@@ -38,7 +39,8 @@ class Delays:
     """Seconds from the beginning of an emergency to the end of the first window that alarms.
 
     A call whose alarm was sounding before the emergency began counts as `early` and nowhere else. The quantiles are
-    over all other calls, the missed ones as infinitely late: NaN where they are not reached.
+    over all other calls, the missed ones as infinitely late: NaN where they are not reached, and where there is no
+    other call (see `counted`).
     """
 
     calls: int
@@ -47,6 +49,11 @@ class Delays:
     median_s: float
     p90_s: float
     delays_s: tuple[float, ...]  # of the detected calls
+
+    @property
+    def counted(self) -> int:
+        """The calls that were silent until their emergency began."""
+        return self.calls - self.early
 
 
 def merge_alarms(ends_s: Floats, alarming: NDArray[np.bool_]) -> list[float]:
@@ -60,7 +67,7 @@ def merge_alarms(ends_s: Floats, alarming: NDArray[np.bool_]) -> list[float]:
     return starts
 
 
-def false_alarms(scorer: Scorer, streams: Iterable[Stream], threshold: float) -> FalseAlarms:
+def false_alarms(scorer: Scorer, streams: Iterable[Stream]) -> FalseAlarms:
     """Alarms on streams of normal sound; the rate's interval is Poisson's (Garwood, Biometrika 28, 1936)."""
     recordings, alarms, windows, alarming, trace = 0, 0, 0, 0, None
     for stream in streams:
@@ -68,9 +75,10 @@ def false_alarms(scorer: Scorer, streams: Iterable[Stream], threshold: float) ->
         ends_s = window_ends(stream, scorer.spec.window_s)
         scores = listen(scorer, stream, ends_s)
         trace = scores if trace is None else trace
-        alarms += len(merge_alarms(ends_s, scores >= threshold))
+        said = scores >= thresholds(scorer, stream, ends_s)
+        alarms += len(merge_alarms(ends_s, said))
         windows += len(scores)
-        alarming += int((scores >= threshold).sum())
+        alarming += int(said.sum())
     hours = windows * HOP_S / 3600
     return FalseAlarms(
         recordings=recordings,
@@ -99,9 +107,9 @@ class Call:
     end_s: float
 
 
-def delays(scorer: Scorer, calls: Iterable[Call], threshold: float) -> Delays:
+def delays(scorer: Scorer, calls: Iterable[Call]) -> Delays:
     """How long after its beginning every emergency raises an alarm; windows that hear none of it do not count."""
-    first = [_first_alarm_s(scorer, call, threshold) for call in calls]
+    first = [_first_alarm_s(scorer, call) for call in calls]
     counted = np.array([each for each in first if each is not None], dtype=np.float64)
     found = counted[np.isfinite(counted)]
     return Delays(
@@ -115,15 +123,16 @@ def delays(scorer: Scorer, calls: Iterable[Call], threshold: float) -> Delays:
 
 
 def _quantile(delays_s: Floats, share: float) -> float:
+    """NaN where the share is not reached, and of nothing."""
     reached = np.quantile(delays_s, share, method="higher") if delays_s.size else np.inf
     return float(reached) if np.isfinite(reached) else np.nan
 
 
-def _first_alarm_s(scorer: Scorer, call: Call, threshold: float) -> float | None:
+def _first_alarm_s(scorer: Scorer, call: Call) -> float | None:
     """Seconds from the onset to the first alarm, infinite where none comes; None where one was sounding before."""
     ends_s = window_ends(call.stream, scorer.spec.window_s)
     ends_s = ends_s[(ends_s > call.onset_s - LEAD_IN_WINDOWS * HOP_S) & (ends_s < call.end_s + scorer.spec.window_s)]
-    alarms_s = ends_s[listen(scorer, call.stream, ends_s) >= threshold]
+    alarms_s = ends_s[listen(scorer, call.stream, ends_s) >= thresholds(scorer, call.stream, ends_s)]
     if not alarms_s.size:
         return np.inf
     return float(alarms_s[0] - call.onset_s) if alarms_s[0] > call.onset_s else None

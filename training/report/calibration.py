@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
+from training import decision
 from training.report.curves import Labels
 from training.report.intervals import Estimate, Floats, wilson
 
 BINS: Final = 10
 _LEAST_PROBABILITY: Final = 1e-7  # as the contract's calibration
-_LOG_TEMPERATURES: Final = (-5.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,9 @@ class Calibration:
 
 
 def fit_temperature(probabilities: Floats, labels: Labels) -> float:
-    """The temperature T of least log loss of `sigmoid(logit(p) / T)`; fit it on validation clips.
-
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-    """
-    logits = _logits(probabilities)
-
-    def loss(log_temperature: float) -> float:
-        return _log_loss_of_logits(logits / np.exp(log_temperature), labels)
-
-    best = optimize.minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(best.x))
+    """The temperature T of least log loss of `sigmoid(logit(p) / T)`; fit it on validation clips."""
+    of_class = np.stack([1 - probabilities, probabilities], axis=1)  # a softmax over two classes is that sigmoid
+    return decision.fit_temperature(of_class, labels.astype(np.int64))
 
 
 def tempered(probabilities: Floats, temperature: float) -> Floats:

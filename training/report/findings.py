@@ -33,6 +33,7 @@ class Surroundings:
     fingerprint: str
     clips: dict[str, int]  # by split
     synthetic_share: float  # of the test clips
+    without_speaker: float  # share of all clips whose speaker the corpus does not tell
     date: str
     machine: str
     versions: dict[str, str]
@@ -86,6 +87,7 @@ def surroundings(corpus: Corpus, *, quick: bool) -> Surroundings:
         fingerprint=corpus.fingerprint,
         clips=counted,
         synthetic_share=sum(clip.source == SYNTHETIC for clip in test) / max(1, len(test)),
+        without_speaker=sum(not clip.speaker_group for clip in corpus.clips) / max(1, len(corpus.clips)),
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         machine=f"{platform.machine()}, {os.cpu_count()} cores",
         versions={"Python": platform.python_version()} | _versions(PACKAGES),

@@ -57,9 +57,12 @@ def _while_it_goes_on(measured: Measured) -> str:
         f"Listening all the time to normal sound it would raise {alarms.per_hour.value:.1f} false alarms an hour "
         f"({alarms.per_hour.low:.1f} to {alarms.per_hour.high:.1f})"
     )
+    if delays.counted == 0:
+        return f"{rate}; in all {delays.calls} calls under way one was sounding before the emergency began."
+    early = f" (in {delays.early / delays.calls:.0%} an alarm was sounding before)" if delays.early else ""
     if np.isnan(delays.median_s):
-        return f"{rate}; in calls under way it missed more than half of the emergencies."
+        return f"{rate}; in calls under way{early} it missed half of the emergencies or more."
     return (
-        f"{rate}; half of the emergencies in calls under way are heard within {delays.median_s:.1f} s, "
+        f"{rate}; half of the emergencies in calls under way{early} are heard within {delays.median_s:.1f} s, "
         f"{delays.missed.value:.0%} are missed."
     )

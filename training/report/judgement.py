@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess_service.contract import OperatingPoint
+from training.decision import BANDS, bands
 from training.manifest import Clip, Label
 from training.report.calibration import Calibration, calibration, tempered
 from training.report.curves import Labels
 from training.report.intervals import Estimate, Floats, Resampling, resampling, wilson
-from training.report.metrics import EVEN, Metrics, measure, recall_by_kind
+from training.report.metrics import EVEN, Metrics, distinct, measure, recall_by_kind
 from training.report.shortcuts import SourcePairs, auc_by_source, group_of
+from training.scoring import Judged
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class Calibrations:
 class Band:
     """Shares of test clips that are left to a human, and of emergencies that no human gets to see."""
 
-    uncertain_from: float
-    threshold: float
+    uncertain_from: tuple[float, ...]  # those that apply: clips without words have their own
     uncertain_emergency: Estimate
     uncertain_normal: Estimate
     lost_emergency: Estimate
@@ -40,16 +40,21 @@ class Band:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a network answered (n,) to clips, before calibration."""
+    """What a network answered (n,) to clips, before calibration and as the service judges it."""
 
     bare: Floats
+    judged: Judged
     clips: tuple[Clip, ...]
-    point: OperatingPoint
 
     @property
     def scores(self) -> Floats:
         """Calibrated probabilities (n,)."""
-        return self.point.calibrate(self.bare.astype(np.float32)).astype(np.float64)
+        return self.judged.probabilities.astype(np.float64)
+
+    @property
+    def thresholds(self) -> Floats:
+        """That of every clip (n,): clips without words have their own."""
+        return self.judged.thresholds.astype(np.float64)
 
     @property
     def labels(self) -> Labels:
@@ -60,7 +65,7 @@ class Judgement:
         return resampling([group_of(clip) for clip in self.clips])
 
     def metrics(self) -> Metrics:
-        return measure(self.scores, self.labels, self.point.threshold, self.bootstrap)
+        return measure(self.scores, self.labels, self.thresholds, self.bootstrap)
 
     def calibrations(self, temperature: float, validation_clips: int) -> Calibrations:
         """Reliability on these clips, with a temperature that was fitted on so many others."""
@@ -76,20 +81,20 @@ class Judgement:
         """The share of clips of every kind that is judged an emergency: recall, or false positives of normal topics."""
         inside = self.labels == (label == "emergency")
         kinds = [clip.kind for clip in self.clips if clip.label == label]
-        return recall_by_kind(self.scores[inside], kinds, self.point.threshold)
+        return recall_by_kind(self.scores[inside], kinds, self.thresholds[inside])
 
     def sources(self) -> SourcePairs:
         return auc_by_source(self.scores, self.labels, [clip.source for clip in self.clips], self.bootstrap)
 
     def band(self) -> Band:
-        scores, labels = self.scores, self.labels
-        uncertain = (scores >= self.point.uncertain_from) & (scores < self.point.threshold)
+        judged, labels = self.judged, self.labels
+        found = bands(judged.probabilities, judged.thresholds, judged.uncertain_from)
+        uncertain = found == BANDS.index("uncertain")
         return Band(
-            uncertain_from=self.point.uncertain_from,
-            threshold=self.point.threshold,
+            uncertain_from=distinct(judged.uncertain_from),
             uncertain_emergency=_share(uncertain[labels]),
             uncertain_normal=_share(uncertain[~labels]),
-            lost_emergency=_share(scores[labels] < self.point.uncertain_from),
+            lost_emergency=_share(found[labels] == BANDS.index("normal")),
         )
 
     def subsets(self) -> dict[str, Estimate]:

@@ -13,15 +13,15 @@ from training.dataset import Corpus, Rows
 from training.recordings import Scorer
 from training.report.ablations import ablate
 from training.report.alarms import Delays, FalseAlarms, delays, false_alarms
+from training.report.answers import answers
 from training.report.calibration import fit_temperature
-from training.report.intervals import Estimate, Floats, resampling
+from training.report.intervals import Estimate, resampling
 from training.report.judgement import Band, Calibrations, Judgement
 from training.report.kinds import KindFigures, measure_kinds
 from training.report.metrics import Metrics, measure
 from training.report.sampling import Sizes, drawn, drawn_from
 from training.report.shortcuts import SourcePairs, group_of
 from training.report.simulation import Simulator
-from training.scoring import clip_scores
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,13 @@ def measure_model(
 
     The judgement holds the single answers, for plots.
     """
-    started, name, point = time.monotonic(), scorer.spec.name, scorer.contract.decision.with_transcript
+    started, name = time.monotonic(), scorer.spec.name
     test = drawn(rows, "test", sizes.test_clips)
     validation = drawn(rows, "validation", sizes.validation_clips)
     say(f"{name}: {len(test)} test clips, {len(validation)} validation clips")
-    judgement = Judgement(_answers(scorer, rows, test), tuple(corpus.clips[each] for each in test), point)
-    temperature = fit_temperature(_answers(scorer, rows, validation), rows.is_emergency[validation])
+    judgement = Judgement(*answers(scorer, rows, test), tuple(corpus.clips[each] for each in test))
+    bare_of_validation, _ = answers(scorer, rows, validation)
+    temperature = fit_temperature(bare_of_validation, rows.is_emergency[validation])
     kinds = measure_kinds(scorer, rows, corpus.clips, test)
 
     fewer = drawn_from(test, judgement.labels, sizes.ablation_clips)
@@ -67,9 +68,9 @@ def measure_model(
 
     say(f"{name}: {sizes.long_calls} long calls of {sizes.long_call_s:g} s")
     simulator = Simulator(scorer, corpus, test[~judgement.labels], test[judgement.labels])
-    alarms = false_alarms(scorer, simulator.long_calls(sizes.long_calls, sizes.long_call_s), point.threshold)
+    alarms = false_alarms(scorer, simulator.long_calls(sizes.long_calls, sizes.long_call_s))
     say(f"{name}: {sizes.emergency_calls} calls with an emergency")
-    delayed = delays(scorer, simulator.emergencies(sizes.emergency_calls), point.threshold)
+    delayed = delays(scorer, simulator.emergencies(sizes.emergency_calls))
 
     measured = Measured(
         test_clips=len(test),
@@ -92,16 +93,10 @@ def measure_model(
     return measured, judgement
 
 
-def _answers(scorer: Scorer, rows: Rows, clips: NDArray[np.int64]) -> Floats:
-    return clip_scores(scorer.runtime, scorer.spec, rows, clips).astype(np.float64)
-
-
 def _ablations(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> dict[str, Metrics]:
     chosen = [corpus.clips[index] for index in clips]
     labels = np.array([clip.label == "emergency" for clip in chosen])
     bootstrap = resampling([group_of(clip) for clip in chosen])
-    decision = scorer.contract.decision
     return {
-        each.name: measure(each.scores, labels, decision.point(each.has_text).threshold, bootstrap)
-        for each in ablate(scorer, corpus, clips)
+        each.name: measure(each.scores, labels, each.thresholds, bootstrap) for each in ablate(scorer, corpus, clips)
     }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.report import curves
 from training.report.curves import Labels
@@ -31,11 +32,13 @@ class Confusion:
 @dataclass(frozen=True)
 class Metrics:
     """Figures of calibrated scores (n,): `accuracy` at one half; confusion, recall, false positives and PPV at the
-    model's threshold, which is set for few false positives; the others over all thresholds."""
+    model's thresholds, which are set for few false positives; the others over all thresholds."""
 
-    threshold: float
+    thresholds: tuple[float, ...]  # those that apply: clips without words have their own
     confusion: Confusion
     accuracy: Estimate
+    larger_class: float  # the accuracy of who always says the same
+    beats_chance: bool  # whether the accuracy's whole interval lies above that
     accuracy_at_threshold: Estimate
     recall: Estimate
     false_positive_rate: Estimate
@@ -46,13 +49,13 @@ class Metrics:
     ppv: dict[float, Estimate]  # by the prevalence
 
 
-def measure(scores: Floats, labels: Labels, threshold: float, bootstrap: Resampling) -> Metrics:
-    """Figures of scores (n,) against labels (n,), True for an emergency; needs both classes.
+def measure(scores: Floats, labels: Labels, thresholds: Floats, bootstrap: Resampling) -> Metrics:
+    """Figures of scores (n,), each with its threshold, against labels (n,), True for an emergency; needs both classes.
 
     Limits of shares are the wider of Wilson's and the group bootstrap's: the first forgets that a caller's clips are
     alike, the second sees no doubt where all clips were right.
     """
-    counts = confusion(scores, labels, threshold)
+    counts = confusion(scores, labels, thresholds)
     positives, negatives = int(labels.sum()), int((~labels).sum())
 
     def share(of: Labels, right: Labels) -> Estimate:
@@ -63,11 +66,15 @@ def measure(scores: Floats, labels: Labels, threshold: float, bootstrap: Resampl
         drawn = bootstrap.estimate(lambda weights: curves.recall_at(scores, labels, weights, rate))
         return envelope(Estimate(drawn.value, drawn.low, drawn.high, positives), _about(drawn.value, positives))
 
-    said, everything = scores >= threshold, np.ones_like(labels)
+    said, everything = scores >= thresholds, np.ones_like(labels)
+    accuracy = share(everything, (scores >= EVEN) == labels)
+    larger_class = max(positives, negatives) / len(labels)
     return Metrics(
-        threshold=threshold,
+        thresholds=distinct(thresholds),
         confusion=counts,
-        accuracy=share(everything, (scores >= EVEN) == labels),
+        accuracy=accuracy,
+        larger_class=larger_class,
+        beats_chance=bool(accuracy.low > larger_class),
         accuracy_at_threshold=share(everything, said == labels),
         recall=share(labels, said),
         false_positive_rate=share(~labels, said),
@@ -79,9 +86,14 @@ def measure(scores: Floats, labels: Labels, threshold: float, bootstrap: Resampl
     )
 
 
-def confusion(scores: Floats, labels: Labels, threshold: float) -> Confusion:
-    """Counts of what is judged an emergency at `threshold`."""
-    said = scores >= threshold
+def distinct(thresholds: NDArray[np.floating[Any]]) -> tuple[float, ...]:
+    """The different ones, in order."""
+    return tuple(float(each) for each in np.unique(thresholds))
+
+
+def confusion(scores: Floats, labels: Labels, thresholds: Floats) -> Confusion:
+    """Counts of what is judged an emergency at the clips' thresholds (n,)."""
+    said = scores >= thresholds
     counts = [(said & labels), (~said & labels), (said & ~labels), (~said & ~labels)]
     return Confusion(*(int(each.sum()) for each in counts))
 
@@ -100,9 +112,9 @@ def ppv(counts: Confusion, positives: int, negatives: int, prevalence: float) ->
     return from_draws(right / (right + wrong) if right + wrong else np.nan, draws, positives + negatives)
 
 
-def recall_by_kind(scores: Floats, kinds: Sequence[str], threshold: float) -> dict[str, Estimate]:
+def recall_by_kind(scores: Floats, kinds: Sequence[str], thresholds: Floats) -> dict[str, Estimate]:
     """The share of each kind's clips that is judged an emergency, with Wilson's interval; kinds in order of name."""
-    said, kind_of = scores >= threshold, np.array(kinds, dtype=np.str_)
+    said, kind_of = scores >= thresholds, np.array(kinds, dtype=np.str_)
     return {
         str(kind): wilson(int(said[kind_of == kind].sum()), int((kind_of == kind).sum())) for kind in np.unique(kind_of)
     }

@@ -8,7 +8,7 @@ from training.report.alarms import MERGED_S
 from training.report.findings import Findings, Model
 from training.report.html import Markup, notice, paragraph, picture, section, table
 from training.report.kinds import KindFigures
-from training.report.words import measured_on, number, share
+from training.report.words import listed, measured_on, number, share, waited, yes_no
 
 
 def model_section(findings: Findings, name: str) -> Markup:
@@ -47,6 +47,7 @@ def _decisions(findings: Findings, model: Model) -> list[Markup]:
     ]
     rows = [
         ["accuracy at a probability of 0.5", share(metrics.accuracy)],
+        [f"beats chance (the larger class has {metrics.larger_class:.3f})", yes_no(metrics.beats_chance)],
         ["accuracy at the threshold", share(metrics.accuracy_at_threshold)],
         ["recall", share(metrics.recall)],
         ["false-positive rate", share(metrics.false_positive_rate)],
@@ -55,12 +56,12 @@ def _decisions(findings: Findings, model: Model) -> list[Markup]:
         ["AUC", share(metrics.auc)],
         ["average precision", share(metrics.average_precision)],
         ["equal error rate", number(metrics.equal_error_rate, digits=3)],
-        [f"emergencies left to a human ({band.uncertain_from:.3f} on)", share(band.uncertain_emergency)],
+        [f"emergencies left to a human ({listed(band.uncertain_from)} on)", share(band.uncertain_emergency)],
         ["normal clips left to a human", share(band.uncertain_normal)],
         ["emergencies that no human sees", share(band.lost_emergency)],
     ]
     return [
-        table(f"Decisions at the threshold {metrics.threshold:.3f}", ["figure", "value (95 %)"], rows, note),
+        table(f"Decisions at the threshold {listed(metrics.thresholds)}", ["figure", "value (95 %)"], rows, note),
         table("Confusion matrix", ["truth", "judged emergency", "judged normal"], confusion, note),
     ]
 
@@ -134,12 +135,12 @@ def _streams(findings: Findings, model: Model) -> list[Markup]:
         ["calls with an emergency", str(delays.calls)],
         ["of these, alarms sounding before it began", str(delays.early)],
         ["missed, of the others", share(delays.missed)],
-        ["delay, median", number(delays.median_s, " s", 1)],
-        ["delay, 90th percentile", number(delays.p90_s, " s", 1)],
+        ["delay, median", waited(delays, delays.median_s)],
+        ["delay, 90th percentile", waited(delays, delays.p90_s)],
     ]
     calls = f"n = {alarms.recordings} long calls and {delays.calls} calls with an emergency, made of test clips"
     note = _note(findings, model, calls)
-    drawn = plots.streams(alarms, delays, model.measured.metrics.threshold)
+    drawn = plots.streams(alarms, delays, model.measured.metrics.thresholds)
     return [
         table("Listening to calls under way", ["figure", "value (95 %)"], rows, note),
         picture(drawn, "Probability over a long normal call, and emergencies heard over time", note),

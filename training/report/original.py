@@ -25,9 +25,21 @@ ORIGINAL: Final = (
     Original("yamnet", None, None, "given up: accuracy stayed at 0.5"),
     Original("vgg16_lstm", None, None, "given up: accuracy stayed at 0.5"),
 )
-WARNING: Final = (
+_WARNING: Final = (
     "The two columns must not be compared. There, all emergencies came from one corpus and all normal clips from "
     "another, so that sampling rate, bit depth, noise floor, padding and length all gave the class away; clips of one "
-    "speaker could be on both sides of the split. Here, both classes take one path, splits share no speaker, recording "
-    "or sentence, and the shortcut section says whether the class can still be heard without words."
+    "speaker could be on both sides of the split. Here, both classes take one path, splits share no recording or "
+    "sentence, {}, and the shortcut section says whether the class can still be heard without words."
 )
+
+
+def warning(without_speaker: float) -> str:
+    """Why the columns are not comparable, where the corpus does not say the speaker of that share of its clips."""
+    if not without_speaker:
+        return _WARNING.format("nor any speaker")
+    if without_speaker == 1:
+        return _WARNING.format("but the corpus names no speakers, so that one may be on both sides here, too")
+    return _WARNING.format(
+        f"nor any speaker that the corpus names ({without_speaker:.1%} of its clips name none, and theirs may be on "
+        "both sides)"
+    )

@@ -16,7 +16,7 @@ from training.report.calibration import Calibration
 from training.report.curves import Curve, curve, probit
 from training.report.intervals import Estimate
 from training.report.judgement import Calibrations, Judgement
-from training.report.metrics import FALSE_POSITIVE_RATES, HISTOGRAM_BINS, histogram
+from training.report.metrics import FALSE_POSITIVE_RATES, HISTOGRAM_BINS, distinct, histogram
 from training.report.shortcuts import LARGEST_SILENCE_AUC
 
 LEAST_RATE: Final = 5e-4  # where the logarithmic axes begin
@@ -48,7 +48,7 @@ def comparison(judgements: Mapping[str, Judgement]) -> str:
 def discrimination(judged: Judgement) -> str:
     """ROC with a logarithmic axis, DET and precision-recall of one model."""
     points = curve(judged.scores, judged.labels)
-    at = judged.scores >= judged.point.threshold
+    at = judged.scores >= judged.thresholds
     recall, false = float(at[judged.labels].mean()), float(at[~judged.labels].mean())
     with figure_style():
         figure = new_figure(11, 3.8)
@@ -132,18 +132,18 @@ def history(curves: Mapping[str, Sequence[float]]) -> str:
         return svg_text(figure)
 
 
-def streams(alarms: FalseAlarms, delayed: Delays, threshold: float) -> str:
+def streams(alarms: FalseAlarms, delayed: Delays, thresholds: Sequence[float]) -> str:
     """The probability over a long normal call, and the share of emergencies that are heard after so many seconds."""
     with figure_style():
         figure = new_figure(11, 3.4)
         trace, waited = figure.subplots(1, 2, width_ratios=(2, 1))
         trace.plot(np.arange(len(alarms.trace)), alarms.trace, color=NORMAL_COLOUR, linewidth=0.9)
-        trace.axhline(threshold, color=EMERGENCY_COLOUR, linewidth=0.9)
+        for threshold in thresholds:
+            trace.axhline(threshold, color=EMERGENCY_COLOUR, linewidth=0.9)
         trace.set(ylim=(-0.02, 1.02))
         _label(trace, "One long normal call (red: threshold)", "seconds after the first window", "probability")
-        counted = delayed.calls - delayed.early
         found = np.sort(delayed.delays_s)
-        heard = np.arange(len(found) + 1) / max(1, counted)
+        heard = np.arange(len(found) + 1) / max(1, delayed.counted)
         waited.step([0, *found, max([*found, 10])], [*heard, heard[-1]], where="post", color=EMERGENCY_COLOUR)
         waited.set(ylim=(0, 1.03))
         _label(waited, "Emergencies heard", "seconds after the onset", "share")
@@ -183,7 +183,8 @@ def _histogram(axes: Axes, judged: Judgement) -> None:
     shared: dict[str, Any] = {"width": 1 / HISTOGRAM_BINS, "alpha": 0.6}
     axes.bar(middles, counts["normal"], color=NORMAL_COLOUR, label="normal", **shared)
     axes.bar(middles, counts["emergency"], color=EMERGENCY_COLOUR, label="emergency", **shared)
-    axes.axvline(judged.point.threshold, color="black", linewidth=0.9, label="threshold")
+    for number, threshold in enumerate(distinct(judged.thresholds)):
+        axes.axvline(threshold, color="black", linewidth=0.9, label="_" * min(number, 1) + "threshold")
     axes.set(yscale="symlog")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:g}"))
     _label(axes, "Probabilities as served", "probability", "clips (logarithmic)")

@@ -10,10 +10,10 @@ import numpy as np
 
 from training.report.findings import Findings
 from training.report.headline import headline
-from training.report.original import ORIGINAL, WARNING
+from training.report.original import ORIGINAL, warning
 from training.report.shortcuts import LARGEST_SILENCE_AUC
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 
 def to_json(findings: Findings) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
             for name, model in findings.models.items()
         },
         "not_trained": list(findings.missing),
-        "original_work": {"not_comparable": WARNING, "models": plain(ORIGINAL)},
+        "original_work": {"not_comparable": warning(findings.surroundings.without_speaker), "models": plain(ORIGINAL)},
     }
 
 

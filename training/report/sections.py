@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from training.report import plots
 from training.report.findings import Findings, Model
 from training.report.headline import headline
 from training.report.html import Markup, element, notice, paragraph, picture, section, table
-from training.report.original import ORIGINAL, WARNING
-from training.report.words import measured_on, number, share
+from training.report.original import ORIGINAL, warning
+from training.report.words import measured_on, share, waited, yes_no
 
+_HEADER: Final = (
+    *("model", "accuracy", "beats chance", "recall", "false positives", "recall at 1 % FPR", "AUC"),
+    *("kind right", "kind among the first three", "false alarms an hour", "median delay"),
+)
 _KIND = {"INVALID": "bad", "UNPROVEN": "bad", "SYNTHETIC": "warn", "VALID": "good"}
 
 
@@ -22,11 +28,10 @@ def verdict(findings: Findings) -> Markup:
 def comparison(findings: Findings) -> Markup:
     """All models in one table and one picture, the untrained by name."""
     rows = [_row(name, model) for name, model in findings.models.items()]
-    rows += [[name, "not trained", *[""] * 6] for name in findings.missing]
-    header = ["model", "accuracy", "recall", "false positives", "recall at 1 % FPR", "AUC", "false alarms an hour"]
+    rows += [[name, "not trained", *[""] * (len(_HEADER) - 2)] for name in findings.missing]
     clips = sorted({model.measured.test_clips for model in findings.models.values()})
     note = measured_on(findings, f"n = {' or '.join(map(str, clips)) or 0} clips, each at its model's threshold")
-    content = [table("Models on the test split, with 95 % intervals", [*header, "median delay"], rows, note)]
+    content = [table("Models on the test split, with 95 % intervals", _HEADER, rows, note)]
     if findings.models:
         judged = {name: model.judgement for name, model in findings.models.items()}
         content.append(picture(plots.comparison(judged), f"ROC curves of {', '.join(judged)}", note))
@@ -39,12 +44,14 @@ def _row(name: str, model: Model) -> list[str]:
     return [
         f"{name}/{model.contract.version}",
         share(metrics.accuracy),
+        yes_no(metrics.beats_chance),
         share(metrics.recall),
         share(metrics.false_positive_rate),
         share(metrics.recall_at[0.01]),
         share(metrics.auc),
+        *(("names none", "") if measured.kinds is None else map(share, (measured.kinds.top_1, measured.kinds.top_3))),
         share(rate, 1),
-        number(measured.delays.median_s, " s", 1),
+        waited(measured.delays, measured.delays.median_s),
     ]
 
 
@@ -59,4 +66,5 @@ def original(findings: Findings) -> Markup:
         rows.append([each.model, theirs, loss, each.remark, ours])
     header = ["model", "accuracy there", "loss there", "remark there", "accuracy here (95 %)"]
     made = table("The original work and this one", header, rows, measured_on(findings, "column on the right only"))
-    return section("original", "The original work", notice("warn", paragraph(WARNING)), made)
+    why = notice("warn", paragraph(warning(findings.surroundings.without_speaker)))
+    return section("original", "The original work", why, made)

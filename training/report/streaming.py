@@ -64,6 +64,12 @@ def listen(scorer: Scorer, stream: Stream, ends_s: Floats) -> Floats:
     return np.concatenate([np.zeros(0), *scores]).astype(np.float64)
 
 
+def thresholds(scorer: Scorer, stream: Stream, ends_s: Floats) -> Floats:
+    """The threshold (n,) of the window that ends at each moment: that of heard calls until the first word."""
+    decision = scorer.contract.decision
+    return np.array([decision.point(_row(scorer, stream, end_s).ids_end > 0).threshold for end_s in ends_s])
+
+
 def _row(scorer: Scorer, stream: Stream, end_s: float) -> Row:
     start = max(0, round((end_s - scorer.spec.window_s) * mel.SAMPLE_RATE_HZ))
     ids_end = int(np.searchsorted(stream.id_times_s, end_s, side="right")) if scorer.spec.tokens else 0

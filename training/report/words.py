@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from training.report.alarms import Delays
 from training.report.findings import Findings
 from training.report.intervals import Estimate
 
@@ -25,6 +27,22 @@ def share(estimate: Estimate, digits: int = 3) -> str:
 def number(value: float, unit: str = "", digits: int = 2) -> str:
     """A number with its unit, "unknown" where it is not finite."""
     return f"{value:.{digits}f}{unit}" if np.isfinite(value) else UNKNOWN
+
+
+def listed(thresholds: Sequence[float]) -> str:
+    """One threshold, or that of clips without words beside that of clips with: "0.512 or 0.640"."""
+    return " or ".join(f"{each:.3f}" for each in thresholds)
+
+
+def yes_no(true: bool) -> str:
+    return "yes" if true else "no"
+
+
+def waited(delays: Delays, quantile_s: float) -> str:
+    """A quantile of the delays, or why there is none."""
+    if delays.counted == 0:
+        return "alarms sounding already"
+    return f"{quantile_s:.1f} s" if np.isfinite(quantile_s) else "not reached: too many missed"
 
 
 def measured_on(findings: Findings, what: str, model: str = "", split: str = "test split") -> str:
