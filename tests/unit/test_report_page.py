@@ -26,6 +26,7 @@ from training.report.model_sections import model_section
 from training.report.original import warning
 from training.report.page import page
 from training.report.record import plain, to_json
+from training.report.sections import comparison
 from training.report.shortcuts import find_shortcuts
 from training.report.words import share
 from training.scoring import Judged
@@ -308,10 +309,11 @@ def test_the_page_says_whether_a_model_beats_chance_and_how_often_it_names_the_k
     assert record["metrics"]["beats_chance"] is True
     assert record["metrics"]["larger_class"] == 0.5
     assert record["kinds"]["top_1"]["n"] == record["kinds"]["top_3"]["n"] == CLIPS / 2
-    assert "<td>yes</td>" in PAGE
-    assert "<td>yes</td>" not in page(lucky)
-    assert share(model.measured.kinds.top_3) in PAGE[: PAGE.index('id="shortcuts"')]
-    assert "names none" in PAGE  # the other model
+    assert "<td>yes</td>" in comparison(FINDINGS)
+    assert "<td>yes</td>" not in comparison(lucky)
+    assert "<td>no</td>" in comparison(lucky)
+    assert share(model.measured.kinds.top_3) in comparison(FINDINGS)
+    assert "names none" in comparison(FINDINGS)  # the other model
 
 
 @pytest.mark.parametrize(

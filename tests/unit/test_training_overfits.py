@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from preprocess_service.features import g711, inputs, mel, text
+from preprocess_service.features import inputs, mel, text
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, resample
 from preprocess_service.model_spec import MODELS, PROBABILITY, TOKENS
-from training import models, yamnet
+from training import line, models, yamnet
 from training.dataset import learn_text_settings, token_ids
 from training.recipes import RECIPES
 from training.synthetic.plan import plan_corpus
@@ -24,7 +24,7 @@ MOST_EPOCHS = 80
 @cache
 def clips():
     planned = plan_corpus(CLIPS, seed=6)
-    samples = [resample(g711.decode_mulaw(render(each)), TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ) for each in planned]
+    samples = [resample(line.heard(render(each)), TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ) for each in planned]
     labels = np.array([each.clip.label == "emergency" for each in planned])
     assert labels.sum() == CLIPS / 2
     return [each.clip for each in planned], samples, labels

@@ -49,7 +49,7 @@ class Metrics:
     ppv: dict[float, Estimate]  # by the prevalence
 
 
-def measure(scores: Floats, labels: Labels, thresholds: Floats, bootstrap: Resampling) -> Metrics:
+def measure(scores: Floats, labels: Labels, thresholds: Floats | float, bootstrap: Resampling) -> Metrics:
     """Figures of scores (n,), each with its threshold, against labels (n,), True for an emergency; needs both classes.
 
     Limits of shares are the wider of Wilson's and the group bootstrap's: the first forgets that a caller's clips are
@@ -86,12 +86,12 @@ def measure(scores: Floats, labels: Labels, thresholds: Floats, bootstrap: Resam
     )
 
 
-def distinct(thresholds: NDArray[np.floating[Any]]) -> tuple[float, ...]:
+def distinct(thresholds: NDArray[np.floating[Any]] | float) -> tuple[float, ...]:
     """The different ones, in order."""
     return tuple(float(each) for each in np.unique(thresholds))
 
 
-def confusion(scores: Floats, labels: Labels, thresholds: Floats) -> Confusion:
+def confusion(scores: Floats, labels: Labels, thresholds: Floats | float) -> Confusion:
     """Counts of what is judged an emergency at the clips' thresholds (n,)."""
     said = scores >= thresholds
     counts = [(said & labels), (~said & labels), (said & ~labels), (~said & ~labels)]
@@ -112,7 +112,7 @@ def ppv(counts: Confusion, positives: int, negatives: int, prevalence: float) ->
     return from_draws(right / (right + wrong) if right + wrong else np.nan, draws, positives + negatives)
 
 
-def recall_by_kind(scores: Floats, kinds: Sequence[str], thresholds: Floats) -> dict[str, Estimate]:
+def recall_by_kind(scores: Floats, kinds: Sequence[str], thresholds: Floats | float) -> dict[str, Estimate]:
     """The share of each kind's clips that is judged an emergency, with Wilson's interval; kinds in order of name."""
     said, kind_of = scores >= thresholds, np.array(kinds, dtype=np.str_)
     return {
