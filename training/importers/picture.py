@@ -34,7 +34,7 @@ def draw(summary: Summary) -> Figure:
         _bars(figure.add_subplot(grid[0, 1]), summary.formats, "Hours per rate and depth (and clips)")
         _bars(figure.add_subplot(grid[1, 1]), summary.durations, "Hours per length of clip (and clips)")
         title = f"{summary.corpus}: {summary.total.clips.total():,} clips, {summary.total.hours:,.2f} h"
-        figure.suptitle(_plain(title), fontsize=14, fontweight="bold")
+        figure.suptitle(title, fontsize=14, fontweight="bold")
         handles, names = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -50,13 +50,8 @@ def _bars(axes: Axes, amounts: dict[str, Amount], title: str) -> None:
         left = [before + here for before, here in zip(left, hours, strict=True)]
     for row, (amount, end) in enumerate(zip(amounts.values(), left, strict=True)):
         axes.annotate(f"{amount.clips.total():,}", (end, row), (4, 0), textcoords="offset points", va="center")
-    axes.set_yticks(rows, [_plain(name) for name in amounts])
+    axes.set_yticks(rows, list(amounts))
     axes.set_ylim(max(len(amounts), LEAST_ROWS) - 0.5, -0.5)
     axes.set_xlim(0, 1.15 * max(left, default=1.0))  # room for the numbers
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("hours")
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib takes for text: a pair of $ would be a formula."""
-    return text.replace("$", r"\$")
