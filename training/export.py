@@ -124,6 +124,8 @@ def export(trained: Trained, corpus: Corpus, rows: Rows, folder: Path, version: 
         contract = add_precisions(partial, spec, rows, contract)
         scorer = Scorer(session(partial / MODEL_FILE), spec, contract)
         golden.choose(scorer, corpus, np.flatnonzero(rows.splits == "test"), partial)
+        files = contract.files | {golden.FILE_NAME: sha256_of(partial / golden.FILE_NAME)}
+        contract = contract.model_copy(update={"files": files})
         (partial / RECORD_FILE).write_text(json.dumps(trained.record, indent=1), encoding="utf-8")
         (partial / FILE_NAME).write_text(contract.model_dump_json(indent=1), encoding="utf-8")
     return contract

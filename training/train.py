@@ -151,6 +151,7 @@ def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options
         read_ahead(batches),
         validation_data=read_ahead(ValidationBatches(source, recipe.batch)),
         epochs=epochs,
+        shuffle=False,  # every pass of the batches is a permutation already
         callbacks=[
             clock,
             keras.callbacks.EarlyStopping(

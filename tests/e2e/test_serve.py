@@ -167,7 +167,7 @@ def test_a_setting_that_cannot_be_is_named(tmp_path, settings, said):
 def test_a_sample_call_that_fails_ends_it_with_a_message(tmp_path):
     failing = Serve(tmp_path / "logs", MAX_AUDIO_S="0.001").start()
 
-    assert failing.wait() == 1
+    assert failing.wait() == 1, failing.output()
     assert "make serve: the sample call failed with exit code 1" in failing.output()
     assert "Traceback" not in failing.output()
     assert failing.programs() == []
