@@ -171,7 +171,8 @@ def _view(judged: Judged, labels: NDArray[np.bool_], clips: Sequence[Clip]) -> V
     groups = resampling([group_of(clip) for clip in clips])
     by_group = groups.estimate(lambda weights: weights @ right / weights.sum(axis=1))
     accuracy = envelope(wilson(int(right.sum()), len(right)), by_group)
-    return View(figures(judged, labels), accuracy, accuracy.low > max(labels.mean(), 1 - labels.mean()))
+    chance = float(max(labels.mean(), 1 - labels.mean()))
+    return View(figures(judged, labels), accuracy, beats_chance=bool(accuracy.low > chance))
 
 
 def _timings(folder: Path, spec: ModelSpec) -> list[Timing]:
