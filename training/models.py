@@ -108,7 +108,9 @@ def vgg16_head() -> Model:
 def vgg16_lstm_head(vocabulary_size: int) -> Model:
     """(4, 4, 512) features and tokens to the probability."""
     features, token_input = keras.Input(VGG_FEATURES, name=FEATURES), _input(TOKENS)
-    x = layers.Dropout(DROPOUT)(layers.Dense(50, activation="relu")(layers.Flatten()(features)))
+    # The base's values are large and differ by layer: unscaled, the first steps kill the dense layer for good.
+    x = layers.Flatten()(layers.BatchNormalization(momentum=NORM_MOMENTUM)(features))
+    x = layers.Dropout(DROPOUT)(layers.Dense(50, activation="relu")(x))
     joined = layers.Concatenate()([_words(token_input, vocabulary_size), x])
     return keras.Model([features, token_input], {PROBABILITY.name: _probability(joined)}, name="vgg16_lstm_head")
 
