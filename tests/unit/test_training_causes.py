@@ -118,6 +118,6 @@ def test_the_lstm_behind_the_cnn_steps_through_time():
     before, after = steps.predict_on_batch(mel_window)[0], steps.predict_on_batch(late)[0]
 
     changed = np.abs(after - before).max(axis=1) > 0
-    assert steps.output_shape == (None, 75, 512)
+    assert steps.output_shape == (None, 75, 256)
     assert changed[-5:].all()
     assert not changed[: len(changed) * 80 // 100].any()
