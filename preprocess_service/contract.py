@@ -96,6 +96,11 @@ class Decision(_Part):
     def point(self, has_transcript: bool) -> OperatingPoint:
         return self.with_transcript if has_transcript else self.without_transcript
 
+    def calibrate(self, probabilities: NDArray[np.float32], has_words: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Network outputs (rows,) to calibrated probabilities; a row without words (rows,) counts as heard only."""
+        heard, read = self.without_transcript.calibrate(probabilities), self.with_transcript.calibrate(probabilities)
+        return np.where(has_words, read, heard)
+
 
 class TrainingData(_Part):
     corpus: str

@@ -89,11 +89,7 @@ class Verdict:
 
 def calibrated(rows: Sequence[Row], answers: NDArray[np.float32], contract: Contract) -> NDArray[np.float32]:
     """Network answers (rows,) as calibrated probabilities; a row before the first word counts as heard without text."""
-    has_text = np.array([row.ids_end > 0 for row in rows])
-    decision = contract.decision
-    return np.where(
-        has_text, decision.with_transcript.calibrate(answers), decision.without_transcript.calibrate(answers)
-    )
+    return contract.decision.calibrate(answers, np.array([row.ids_end > 0 for row in rows]))
 
 
 def likeliest_kinds(answers: NDArray[np.float32] | None, kinds: KindSettings | None) -> tuple[KindScore, ...]:

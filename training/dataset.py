@@ -21,7 +21,6 @@ from preprocess_service.features.audio import Samples
 from preprocess_service.model_spec import ModelSpec
 from training import feature_store, fingerprint, line, line_store, morpheme_store
 from training.feature_store import Channel, Dtype, Treatment, WindowStore
-from training.line import LONGEST_CLIP_S as LONGEST_CLIP_S
 from training.line_store import LineStore, Recording
 from training.manifest import (
     LABELS,
@@ -36,9 +35,8 @@ from training.manifest import (
 )
 from training.recording_files import audio_root, read_recording
 
-VOCABULARY_SIZE: Final = (
-    3000  # padding and unknown included; at the 902 of the published table one word in six is unknown
-)
+# Padding and unknown included; at the 902 of the published table one word in six is unknown.
+VOCABULARY_SIZE: Final = 3000
 # Particles, endings and fillers that carry no content; Okt's stems.
 _STOP_WORDS: Final = """
 은 는 이 가 을 를 의 에 에서 에게 께 와 과 도 로 으로 만 까지 부터 랑 이랑 하고 요 네 예 음 어 저 그 좀 . , ! ? … ~

@@ -24,7 +24,8 @@ from preprocess_service.features.audio import (
 )
 from preprocess_service.model_spec import PROBABILITY, ModelSpec
 from preprocess_service.verdict import calibrated
-from training.dataset import LONGEST_CLIP_S, Corpus, token_ids
+from training.dataset import Corpus, token_ids
+from training.line import LONGEST_CLIP_S
 
 Pcm16 = NDArray[np.int16]
 

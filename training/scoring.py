@@ -70,9 +70,7 @@ def judge_clips(
     """Clips as the service judges them: a row without words yet, and a clip without any, count as heard only."""
     chosen, answers = _row_answers(runtime, spec, rows, clips, with_audio, with_text)
     row_has_words = words_in_rows(rows)[chosen] & with_text
-    calibrated = np.where(
-        row_has_words, decision.with_transcript.calibrate(answers), decision.without_transcript.calibrate(answers)
-    )
+    calibrated = decision.calibrate(answers, row_has_words)
     has_words = np.zeros(len(rows.is_emergency), np.bool_)
     np.logical_or.at(has_words, rows.clip_of_row[chosen], row_has_words)
     points = [decision.point(bool(each)) for each in has_words[clips]]

@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from training.staging import flush_entry
+
 JOBS_IN_FLIGHT_PER_WORKER: Final = 2
 ARRAY_FORMAT: Final = (1, 0)
 SPEED_OVER_S: Final = 600.0
@@ -116,23 +118,15 @@ def new_shard(folder: Path, name: str) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_SH)  # says that it is not abandoned, as long as this process lives
         yield partial
         for path in (*partial.iterdir(), partial):
-            _sync(path)
+            flush_entry(path)
         with suppress(OSError):  # another run was faster with the same shard
             partial.rename(folder / name)
         if not (folder / name).is_dir():
             raise FileNotFoundError(f"{folder / name} could not be put in place")
-        _sync(folder)
+        flush_entry(folder)
     finally:
         os.close(lock)
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove_abandoned(folder: Path) -> None:

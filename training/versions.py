@@ -19,8 +19,7 @@ from preprocess_service.contract import (
     version_numbers,
 )
 from preprocess_service.model_spec import ModelSpec
-from training.staging import flush_entry, remove
-from training.staging import staged as staged
+from training.staging import flush_entry, remove, staged
 
 RETIRED_FILE: Final = ".retired"  # beside the version folders: the highest number that was ever taken away
 _OWN_FILES: Final = (FILE_NAME, CANDIDATE_MARKER)  # written anew, not linked

@@ -23,7 +23,8 @@ from training.precision.served import GraphFailed, TritonEnvironmentMissing
 from training.precision.timing import BATCHES, Timing, measure_ms
 from training.quantize import attempt_precisions
 from training.scoring import row_inputs
-from training.versions import next_version, staged
+from training.staging import staged
+from training.versions import next_version
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
