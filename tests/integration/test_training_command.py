@@ -15,7 +15,6 @@ from preprocess_service.model_spec import MODELS
 from tests.triton_process import REPOSITORY_ROOT
 from training.evaluate import VIEWS
 from training.manifest import normalise_sentence, read_manifest, write_manifest
-from training.synthetic.casting import VARIANTS
 
 
 def training(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -120,33 +119,36 @@ def test_splits_that_share_a_speaker_are_refused(folder: Path, tmp_path: Path) -
     assert "same voice" in run.stderr
 
 
+@pytest.fixture(scope="module")
+def matched(folder: Path, trained: object) -> Path:
+    made = training("synthesize", "--out", folder / "matched", "--beside", folder / "data", "--clips", 64)
+    assert made.returncode == 0, made.stderr
+    return folder / "matched"
+
+
 @pytest.mark.timeout(900)
-def test_evaluates_every_model_under_every_condition(
-    folder: Path, options: tuple[object, ...], trained: object
-) -> None:
-    run = training("evaluate", "multimodal", "lstm", *options, "--json", folder / "figures.json")
+def test_evaluates_every_model_under_every_condition(folder: Path, options: tuple[object, ...], matched: Path) -> None:
+    figures = folder / "figures.json"
+    run = training("evaluate", "multimodal", "lstm", *options, "--matched", matched, "--json", figures)
 
     assert run.returncode == 0, run.stderr
-    by_model = {each["model"]: each for each in json.loads((folder / "figures.json").read_text(encoding="utf-8"))}
-    unmatched = {name for name in VIEWS if not name.startswith("seen")}  # 64 clips have too few voices for the others
-    assert set(by_model["multimodal"]["views"]) == unmatched
-    assert set(by_model["lstm"]["views"]) == {name for name in unmatched if name.endswith("audio only")}
+    by_model = {each["model"]: each for each in json.loads(figures.read_text(encoding="utf-8"))}
+    assert set(by_model["multimodal"]["views"]) == set(VIEWS)
+    assert set(by_model["lstm"]["views"]) == {name for name in VIEWS if name.endswith("audio only")}
     for each in by_model.values():
         assert all(0 <= view["accuracy"]["low"] <= view["accuracy"]["high"] <= 1 for view in each["views"].values())
         assert each["timings"]
         assert f"| `{each['model']}` |" in run.stdout
 
 
-def test_matched_clips_have_voices_of_training_and_sentences_of_nobody(folder: Path, trained: object) -> None:
-    corpus = read_manifest(folder / "data/manifest.csv")
-    run = training("synthesize", "--out", folder / "beside", "--beside", folder / "data", "--clips", 64)
-    assert run.returncode == 0, run.stderr
+def test_matched_clips_have_voices_of_training_and_sentences_of_nobody(folder: Path, matched: Path) -> None:
+    corpus, beside = (read_manifest(each / "manifest.csv") for each in (folder / "data", matched))
+    training_clips = [clip for clip in corpus if clip.split == "train"]
 
-    matched = read_manifest(folder / "beside/manifest.csv")
-
-    assert {clip.split for clip in matched} == {"test"}
-    assert {clip.voice for clip in matched} <= set(VARIANTS["train"])
-    assert not {normalise_sentence(clip.spoken_text) for clip in matched} & {
+    assert {clip.split for clip in beside} == {"test"}
+    assert {clip.speaker_group for clip in beside} <= {clip.speaker_group for clip in training_clips}
+    assert {clip.background_group for clip in beside} <= {clip.background_group for clip in training_clips}
+    assert not {normalise_sentence(clip.spoken_text) for clip in beside} & {
         normalise_sentence(clip.spoken_text) for clip in corpus
     }
 

@@ -7,12 +7,13 @@ recordings by construction.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from training.manifest import SPLITS, Label, Split
+from training.manifest import SPLITS, Clip, Label, Split
 from training.synthetic.backgrounds import MAKERS
 from training.synthetic.korean import FINALS, HANGUL_FIRST, is_syllable
 from training.synthetic.speech import Voice
@@ -71,6 +72,14 @@ _BLOCKS_AN_INITIAL: Final = 21 * FINALS
 
 
 @dataclass(frozen=True, slots=True)
+class Casting:
+    """The voices, before agitation, and the background takes that clips may have."""
+
+    voices: tuple[Voice, ...]
+    takes: dict[str, tuple[int, ...]]  # seeds, by background kind
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """How a pair of clips is recorded."""
 
@@ -85,12 +94,39 @@ class Condition:
     transcript_noise: bool
 
 
-def draw_condition(split: Split, rng: random.Random) -> Condition:
-    """A condition that clips of `split` may have."""
-    rate_wpm, pitch, pitch_range = rng.choice(MANNERS)
+def casting_of(split: Split, corpus_seed: int) -> Casting:
+    """What clips of `split` may have, whatever the size of the corpus."""
+    voices = tuple(Voice(variant, *manner) for variant in VARIANTS[split] for manner in MANNERS)
+    takes = {
+        background: tuple(
+            int(np.random.SeedSequence((corpus_seed, SPLITS.index(split), index, take)).generate_state(1)[0])
+            for take in range(TAKES[split])
+        )
+        for index, background in enumerate(MAKERS)
+    }
+    return Casting(voices, takes)
+
+
+def casting_beside(clips: Iterable[Clip], corpus_seed: int) -> Casting:
+    """What training clips of that corpus do have; a small one has not every voice and take that it might."""
+    heard = [clip for clip in clips if clip.split == "train"]
+    speakers, backgrounds = {clip.speaker_group for clip in heard}, {clip.background_group for clip in heard}
+    possible = casting_of("train", corpus_seed)
+    takes = {
+        background: tuple(take for take in takes if background_group(background, take) in backgrounds)
+        for background, takes in possible.takes.items()
+    }
+    return Casting(
+        tuple(voice for voice in possible.voices if speaker_group(voice) in speakers),
+        {background: some for background, some in takes.items() if some},
+    )
+
+
+def draw_condition(casting: Casting, rng: random.Random) -> Condition:
+    """A condition that clips of `casting` may have."""
     return Condition(
-        voice=Voice(rng.choice(VARIANTS[split]), rate_wpm, pitch, pitch_range),
-        background=rng.choice(tuple(MAKERS)),
+        voice=rng.choice(casting.voices),
+        background=rng.choice(tuple(casting.takes)),
         snr_db=round(rng.uniform(*(CLEANER_SNR_DB if rng.random() < CLEANER_SHARE else SNR_DB)), 1),
         level_dbfs=round(rng.uniform(*LEVEL_DBFS), 1),
         echo_s=round(rng.uniform(*ECHO_S), 3) if rng.random() < ECHO_SHARE else None,
@@ -116,10 +152,9 @@ def speaker_group(voice: Voice) -> str:
     return f"{voice.variant}-{voice.rate_wpm}-{voice.pitch}"
 
 
-def draw_take(split: Split, background: str, corpus_seed: int, rng: random.Random) -> int:
-    """The seed of one of the split's takes of `background`."""
-    key = (corpus_seed, SPLITS.index(split), tuple(MAKERS).index(background), rng.randrange(TAKES[split]))
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
+def background_group(background: str, take_seed: int) -> str:
+    """A background take as a group key."""
+    return f"{background}-{take_seed:08x}"
 
 
 def expected_speech_s(text: str, rate_wpm: float) -> float:

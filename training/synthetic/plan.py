@@ -19,10 +19,13 @@ from training.synthetic.casting import (
     MIN_SPEECH_S,
     RAISED_TILT_DB,
     TILT_DB,
+    Casting,
     Condition,
     agitated,
+    background_group,
+    casting_beside,
+    casting_of,
     draw_condition,
-    draw_take,
     expected_speech_s,
     speaker_group,
 )
@@ -75,7 +78,6 @@ class _Line:
 
 @dataclass(slots=True)
 class _Planner:
-    seed: int
     rng: random.Random
     taken: set[str] = field(default_factory=set)  # normalised sentences, over all splits
 
@@ -94,10 +96,9 @@ class _Planner:
                 return _Line(sentence, theme, voice, speech_s, round(tilt_db, 2))
         return None
 
-    def pair(self, emergency: Theme, normal: Theme, split: Split, heard_in: Split) -> tuple[PlannedClip, PlannedClip]:
-        """An emergency and a normal clip of one recording condition, one that clips of `heard_in` may have, and one
-        length."""
-        condition = draw_condition(heard_in, self.rng)
+    def pair(self, emergency: Theme, normal: Theme, split: Split, casting: Casting) -> tuple[PlannedClip, PlannedClip]:
+        """An emergency and a normal clip of one recording condition and one length."""
+        condition = draw_condition(casting, self.rng)
         for _ in range(PAIR_TRIES):
             first = self.line(emergency, split, condition.voice, _sayable, MATCH_TRIES)
             if first is None:
@@ -105,18 +106,20 @@ class _Planner:
             second = self.line(normal, split, condition.voice, _matching(first.speech_s), MATCH_TRIES)
             if second is not None:
                 lines = (first, second)
-                a, b = (self.planned(line, split, heard_in, condition, first.speech_s) for line in lines)
+                a, b = (self.planned(line, split, casting, condition, first.speech_s) for line in lines)
                 return a, b
         raise PlanError(
             f"no new pair of sentences for {emergency.kind} and {normal.kind} ({split}); "
             "the grammar is spent: ask for fewer clips"
         )
 
-    def planned(self, line: _Line, split: Split, heard_in: Split, condition: Condition, speech_s: float) -> PlannedClip:
+    def planned(
+        self, line: _Line, split: Split, casting: Casting, condition: Condition, speech_s: float
+    ) -> PlannedClip:
         text = without_punctuation(line.sentence.text)
         self.taken.add(normalise_sentence(text))
         transcript = self.transcript(text) if condition.transcript_noise else text
-        take_seed = draw_take(heard_in, condition.background, self.seed, self.rng)
+        take_seed = self.rng.choice(casting.takes[condition.background])
         wanted_s = speech_s + condition.padding_s
         samples = round(LINE_RATE_HZ * min(max(wanted_s, MIN_CLIP_S), MAX_CLIP_S))
         duration_s = samples / LINE_RATE_HZ
@@ -131,7 +134,7 @@ class _Planner:
             duration_s=duration_s,
             source=SOURCE,
             speaker_group=speaker_group(condition.voice),
-            background_group=f"{condition.background}-{take_seed:08x}",
+            background_group=background_group(condition.background, take_seed),
             template_group=line.sentence.template_id,
             difficulty=line.theme.difficulty,
             unseen_template=line.sentence.unseen_template,
@@ -210,11 +213,11 @@ def plan_corpus(clips: int, seed: int) -> list[PlannedClip]:
         raise PlanError(f"clips {clips} must be even and at least {MIN_CLIPS}")
     if seed < 0:
         raise PlanError(f"seed {seed} must be at least 0")
-    planner = _Planner(seed, random.Random(seed))
+    planner = _Planner(random.Random(seed))
     planned: list[PlannedClip] = []
     sizes = split_sizes(clips // 2)
     for split in SPLITS:
-        planned.extend(_pairs(planner, sizes[split], split, split))
+        planned.extend(_pairs(planner, sizes[split], split, casting_of(split, seed)))
     planner.rng.shuffle(planned)
     return list(_numbered(planned, seed))
 
@@ -228,14 +231,14 @@ def plan_matched(clips: int, seed: int, beside: Sequence[Clip]) -> list[PlannedC
     if clips < MIN_CLIPS or clips % 2:
         raise PlanError(f"clips {clips} must be even and at least {MIN_CLIPS}")
     taken = {normalise_sentence(text) for clip in beside for text in (clip.text, clip.spoken_text)}
-    planner = _Planner(seed, random.Random(f"matched {seed}"), taken)
-    planned = list(_pairs(planner, clips // 2, "test", "train"))
+    planner = _Planner(random.Random(f"matched {seed}"), taken)
+    planned = list(_pairs(planner, clips // 2, "test", casting_beside(beside, seed)))
     planner.rng.shuffle(planned)
     return list(_numbered(planned, seed))
 
 
-def _pairs(planner: _Planner, count: int, split: Split, heard_in: Split) -> Iterator[PlannedClip]:
+def _pairs(planner: _Planner, count: int, split: Split, casting: Casting) -> Iterator[PlannedClip]:
     emergencies = _themes_in_turn("emergency", count, planner.rng)
     normals = _themes_in_turn("normal", count, planner.rng)
     for emergency, normal in zip(emergencies, normals, strict=True):
-        yield from planner.pair(emergency, normal, split, heard_in)
+        yield from planner.pair(emergency, normal, split, casting)
