@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from preprocess_service.contract import TextSettings
-from preprocess_service.features import inputs, text
+from preprocess_service.features import inputs, mel, text
 from preprocess_service.features.audio import Samples
 from preprocess_service.model_spec import ModelSpec
 from training import feature_store, fingerprint, line, line_store, morpheme_store
@@ -256,3 +256,8 @@ def _paired(
             tokens.append(np.stack([text.last_tokens(clip_ids[: row.ids_end]) for row in rows]))
         windows += len(starts)
     return np.array(clip_of_row), np.array(window_of_row), np.concatenate(tokens)
+
+
+def silent_window(spec: ModelSpec) -> NDArray[np.float32]:
+    """The audio tensor of a window without any sound: (*shape)."""
+    return inputs.audio_feature(spec, np.zeros(round(spec.window_s * mel.SAMPLE_RATE_HZ), np.float32))

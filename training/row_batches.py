@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess_service.features import inputs, mel, text
+from preprocess_service.features import text
 from preprocess_service.model_spec import KINDS, MEL, MFCC, PROBABILITY, TOKENS, ModelSpec
 from training.batches import Batch
 from training.dataset import Rows
@@ -141,8 +141,3 @@ def _shift_bands(window: NDArray[np.float32], bands: int) -> None:
     """Moves a mel window (bands, ...) up or down, the outermost band repeated: another throat says the same."""
     if bands:
         window[:] = window[np.clip(np.arange(len(window)) - bands, 0, len(window) - 1)]
-
-
-def silent_window(spec: ModelSpec) -> NDArray[np.float32]:
-    """The audio tensor of a window without any sound: (*shape)."""
-    return inputs.audio_feature(spec, np.zeros(round(spec.window_s * mel.SAMPLE_RATE_HZ), np.float32))

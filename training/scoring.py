@@ -16,8 +16,7 @@ from rich.progress import track
 from preprocess_service.contract import Decision
 from preprocess_service.features import text
 from preprocess_service.model_spec import KINDS, PROBABILITY, ModelSpec
-from training.dataset import Rows
-from training.row_batches import silent_window
+from training.dataset import Rows, silent_window
 
 BATCH: Final = 32
 

@@ -21,10 +21,10 @@ from preprocess_service.model_spec import KINDS, PROBABILITY, VGG16, VGG16_LSTM,
 from training import models
 from training.bases import SETTLING_WINDOWS, frozen_features
 from training.batches import read_ahead
-from training.dataset import VOCABULARY_SIZE, Corpus, Rows, learn_text_settings, load_rows
+from training.dataset import VOCABULARY_SIZE, Corpus, Rows, learn_text_settings, load_rows, silent_window
 from training.manifest import EMERGENCY_KINDS
 from training.recipes import RECIPES, Recipe
-from training.row_batches import Source, TrainingBatches, ValidationBatches, silent_window
+from training.row_batches import Source, TrainingBatches, ValidationBatches
 
 Precision = Literal["float32", "mixed_bfloat16"]
 

@@ -10,9 +10,9 @@ import pytest
 from preprocess_service.features import text
 from preprocess_service.model_spec import CNN, MULTIMODAL
 from training.batches import read_ahead
-from training.dataset import Rows
+from training.dataset import Rows, silent_window
 from training.feature_store import put_windows
-from training.row_batches import Source, TrainingBatches, ValidationBatches, silent_window
+from training.row_batches import Source, TrainingBatches, ValidationBatches
 
 CLIPS = 600
 SILENCE = silent_window(MULTIMODAL)
