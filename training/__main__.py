@@ -43,30 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_corpus(command)
     command.add_argument("--variants", type=int, default=0, help="augmented repetitions of every training clip")
     command.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the features on disk")
-    command.add_argument("--measure", type=int, metavar="CLIPS", help="only measure the speed, on so many clips")
+    command.add_argument("--measure", type=_positive, metavar="CLIPS", help="only measure the speed, on so many clips")
     command.set_defaults(run=_features)
 
     command = commands.add_parser("train", help="train models on a corpus and export them as candidates for promotion")
-    _add_corpus(command)
-    _add_candidates(command)
-    command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--epochs", type=int, help="at most; default: the recipe's number")
-    command.add_argument("--variants", type=int, default=1, help="augmented repetitions of every training clip")
-    command.add_argument("--head", choices=("logit", "reference"), default="logit", help="of `multimodal`")
-    command.add_argument(
-        "--kinds-weight", type=float, help="of the loss of `multimodal`'s kinds; 0 leaves them untrained"
-    )
-    command.add_argument(
-        "--precision",
-        choices=("float32", "mixed_bfloat16"),
-        default="float32",
-        help="of the arithmetic in training; mixed_bfloat16 is faster where the processor has it",
-    )
-    command.add_argument("--vgg16-weights", type=Path, metavar="FILE", help="VGG-16 weights without the top, .h5")
-    command.add_argument("--yamnet-weights", type=Path, metavar="FILE", help="the published yamnet.h5")
-    command.add_argument(
-        "--if-missing", action="store_true", help="put models straight into the repository, where it has none"
-    )
+    _add_training(command)
     command.set_defaults(run=_train)
 
     command = commands.add_parser("evaluate", help="measure the exported models on the test split")
@@ -108,11 +89,41 @@ def _add_corpus(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, default=ROOT / "data/synthetic", help="folder with manifest.csv")
     command.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     command.add_argument("--cache", type=Path, default=ROOT / "build/features", help="where computed features are kept")
-    command.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    command.add_argument("--workers", type=_positive, default=os.cpu_count() or 1)
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    _add_corpus(command)
+    _add_candidates(command)
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--epochs", type=_positive, help="at most; default: the recipe's number")
+    command.add_argument("--clips", type=_positive, metavar="N", help="only so many, of every split its share")
+    command.add_argument("--variants", type=int, default=1, help="augmented repetitions of every training clip")
+    command.add_argument("--head", choices=("logit", "reference"), default="logit", help="of `multimodal`")
+    command.add_argument(
+        "--kinds-weight", type=float, help="of the loss of `multimodal`'s kinds; 0 leaves them untrained"
+    )
+    command.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16"),
+        default="float32",
+        help="of the arithmetic in training; mixed_bfloat16 is faster where the processor has it",
+    )
+    command.add_argument("--vgg16-weights", type=Path, metavar="FILE", help="VGG-16 weights without the top, .h5")
+    command.add_argument("--yamnet-weights", type=Path, metavar="FILE", help="the published yamnet.h5")
+    command.add_argument(
+        "--if-missing", action="store_true", help="put models straight into the repository, where it has none"
+    )
 
 
 def _add_candidates(command: argparse.ArgumentParser) -> None:
     command.add_argument("--candidates", type=Path, default=ROOT / "build/candidates", help="where candidates are kept")
+
+
+def _positive(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{count} must be at least 1")
+    return count
 
 
 def _features(arguments: argparse.Namespace) -> int:

@@ -43,6 +43,7 @@ _STOP_WORDS: Final = """
 """
 STOP_WORDS: Final = frozenset(_STOP_WORDS.split())
 UNUSABLE: Final = ""  # stands for the split of clips that have no rows
+DRAWING_SEED: Final = 20_261_122
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,11 @@ class Rows:
         """Indices of the split's rows."""
         return np.flatnonzero(self.splits[self.clip_of_row] == split)
 
+    def drawn(self, split: Split, most: int) -> NDArray[np.int64]:
+        """At most so many clips of the split that have rows, as `drawn_from` draws them."""
+        clips = np.unique(self.clip_of_row[self.rows_of(split)]).astype(np.int64)
+        return drawn_from(clips, self.is_emergency[clips], most)
+
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """1 for emergency: (rows,)."""
         return self.is_emergency[self.clip_of_row[rows]].astype(np.float32)
@@ -178,17 +184,21 @@ def load_rows(
     channel: Channel = "line",
     splits: Collection[Split] = SPLITS,
     dtype: Dtype = "float32",
+    most_clips: int | None = None,
 ) -> Rows:
     """The corpus as model inputs; what `cache` lacks is computed over processes.
 
     `augmented` holds `variants` stores of augmented training clips, drawn by `seed`. `channel` and `splits` choose
-    what `audio` holds, such as the test split over the shifted channel. Clips that cannot be used are left out as
-    `open_lines` says; raises ManifestError as it does.
+    what `audio` holds, such as the test split over the shifted channel. Of more than `most_clips` every split keeps its
+    share. Clips that cannot be used are left out as `open_lines` says; raises ManifestError as it does.
     """
     lines = open_lines(corpus, cache, workers)
     clip_ids = [clip.clip_id for clip in corpus.clips]
     splits_of_clips = np.array([clip.split if clip.split in splits else UNUSABLE for clip in corpus.clips])
     splits_of_clips[list(lines.bad)] = UNUSABLE
+    is_emergency = np.array([clip.label == "emergency" for clip in corpus.clips])
+    if most_clips is not None:
+        splits_of_clips[~_fewer(splits_of_clips, is_emergency, most_clips)] = UNUSABLE
 
     def windows(treatment: Treatment, chosen: NDArray[np.bool_]) -> tuple[WindowStore, NDArray[np.int64]]:
         return feature_store.open_windows(lines, clip_ids, chosen, spec, treatment, cache, workers)
@@ -206,10 +216,20 @@ def load_rows(
         tokens=tokens if text_settings else None,
         window_of_row=window_of_row,
         clip_of_row=clip_of_row,
-        is_emergency=np.array([clip.label == "emergency" for clip in corpus.clips]),
+        is_emergency=is_emergency,
         splits=splits_of_clips,
         augmented=tuple(variants_of_training),
     )
+
+
+def _fewer(splits_of_clips: NDArray[np.str_], is_emergency: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """Which clips stay, (clips,), where at most so many of all splits do."""
+    kept = np.zeros(len(splits_of_clips), np.bool_)
+    share = most / np.count_nonzero(splits_of_clips != UNUSABLE)
+    for split in SPLITS:
+        clips = np.flatnonzero(splits_of_clips == split)
+        kept[drawn_from(clips, is_emergency[clips], max(2, round(share * len(clips))))] = True
+    return kept
 
 
 def open_lines(corpus: Corpus, cache: Path, workers: int) -> LineStore:
@@ -256,6 +276,15 @@ def _paired(
             tokens.append(np.stack([text.last_tokens(clip_ids[: row.ids_end]) for row in rows]))
         windows += len(starts)
     return np.array(clip_of_row), np.array(window_of_row), np.concatenate(tokens)
+
+
+def drawn_from(clips: NDArray[np.int64], is_emergency: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """At most so many of these clips in order, half of either class as far as there are so many; always the same."""
+    if len(clips) <= most:
+        return clips
+    random = np.random.default_rng(DRAWING_SEED)
+    halves = [random.permutation(clips[is_emergency == wanted])[: most // 2] for wanted in (True, False)]
+    return np.sort(np.concatenate(halves))
 
 
 def silent_window(spec: ModelSpec) -> NDArray[np.float32]:

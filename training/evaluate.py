@@ -24,7 +24,6 @@ from training.precision.served import TritonEnvironmentMissing
 from training.precision.timing import Timing, measure_ms
 from training.recordings import Scorer, coding_differences
 from training.report.intervals import Estimate, envelope, resampling, wilson
-from training.report.sampling import drawn
 from training.report.shortcuts import group_of
 from training.scoring import Judged, judge_clips, session
 
@@ -117,11 +116,11 @@ def evaluate(
         if (spec.tokens is None and with_text) or condition not in by_condition:
             continue
         rows = by_condition[condition]
-        clips = drawn(rows, "test", most)
+        clips = rows.drawn("test", most)
         judged = judge_clips(runtime, spec, contract.decision, rows, clips, with_audio=with_audio, with_text=with_text)
         of = matched if condition == "seen" and matched else corpus
         views[name] = _view(judged, rows.is_emergency[clips], [of.clips[clip] for clip in clips])
-    coded = drawn(by_condition["unseen"], "test", CODED_CLIPS)
+    coded = by_condition["unseen"].drawn("test", CODED_CLIPS)
     differences = coding_differences(Scorer(runtime, spec, contract), corpus, coded)
     return Evaluation(
         contract,

@@ -65,6 +65,7 @@ def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -
         arguments.seed,
         arguments.workers,
         epochs=arguments.epochs,
+        most_clips=arguments.clips,
         vgg16_weights=arguments.vgg16_weights,
         yamnet_weights=arguments.yamnet_weights,
         variants=arguments.variants,

@@ -34,6 +34,8 @@ HEARD_ONLY: Final = 0.3  # of the passes, of models that read
 FIRST_RATE: Final = 0.01  # of the greatest learning rate, from which it rises during the first pass
 LAST_RATE: Final = 0.05  # of the greatest learning rate, at the end of the cosine
 LARGEST_STEP: Final = 1.0  # norm of a gradient
+LEAST_STEPS: Final = 1000  # of a whole run, as far as batches can shrink: steps teach, not passes
+SMALLEST_BATCH: Final = 16
 
 console: Final = Console(stderr=True)
 
@@ -47,6 +49,7 @@ class Options:
     seed: int
     workers: int
     epochs: int | None = None
+    most_clips: int | None = None
     vgg16_weights: Path | None = None
     yamnet_weights: Path | None = None
     variants: int = 0
@@ -80,7 +83,11 @@ def train(spec: ModelSpec, options: Options) -> tuple[Trained, Rows]:
     recipe = RECIPES[spec.name]
     text_settings = learn_text_settings(options.corpus.clips, options.cache, options.workers) if spec.tokens else None
     variants = 0 if recipe.base else options.variants
-    rows = load_rows(options.corpus, spec, text_settings, options.cache, options.workers, variants, seed=options.seed)
+    rows = load_rows(
+        *(options.corpus, spec, text_settings, options.cache, options.workers, variants),
+        seed=options.seed,
+        most_clips=options.most_clips,
+    )
     if recipe.base is None:
         build, precision = partial(_build, spec, recipe, options), options.precision
         base, pretrained, silence = None, None, silent_window(spec)
@@ -132,7 +139,8 @@ def _fit_in(
 def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options) -> dict[str, Any]:
     """Fits `network`; answers its curves and the seconds of every epoch, validation included."""
     epochs = options.epochs or recipe.epochs
-    batches = TrainingBatches(source, recipe.batch, options.seed, heard_only=round(HEARD_ONLY * epochs))
+    batch = _batch(recipe.batch, epochs * len(source.rows.rows_of("train")))
+    batches = TrainingBatches(source, batch, options.seed, heard_only=round(HEARD_ONLY * epochs))
     rate = _schedule(recipe.rate, epochs, len(batches))
     losses, weights = {PROBABILITY.name: "binary_crossentropy"}, {PROBABILITY.name: 1.0}
     if source.spec.names_kind:
@@ -164,7 +172,16 @@ def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options
         verbose="auto" if console.is_terminal else 2,
     )
     curves = {name: [float(each) for each in values] for name, values in fitted.history.items()}
-    return {"history": _plain(curves) if several else curves, "epoch_seconds": clock.seconds}
+    history = _plain(curves) if several else curves
+    return {"history": history, "epoch_seconds": clock.seconds, "batch": batch, "steps": len(batches)}
+
+
+def _batch(largest: int, rows: int) -> int:
+    """The largest size, halved while `rows` in all make too few steps of it."""
+    batch = largest
+    while batch > SMALLEST_BATCH and rows < LEAST_STEPS * batch:
+        batch //= 2
+    return batch
 
 
 def _schedule(rate: float, epochs: int, steps: int) -> Any:

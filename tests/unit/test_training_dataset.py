@@ -92,6 +92,18 @@ def test_the_shifted_channel_can_be_had_for_one_split(corpus, cache):
     assert len(shifted.audio) == len(plain.rows_of("test"))
 
 
+def test_fewer_clips_are_a_share_of_every_split_and_class(corpus, cache):
+    rows = load_rows(corpus, LSTM, None, cache, workers=1, most_clips=12)
+
+    for split in SPLITS:
+        kept = np.unique(rows.clip_of_row[rows.rows_of(split)])
+        assert len(kept) == sum(clip.split == split for clip in corpus.clips) // 2
+        assert rows.is_emergency[kept].mean() == 0.5
+    assert len(load_rows(corpus, LSTM, None, cache, workers=1, most_clips=1000).window_of_row) == len(
+        load_rows(corpus, LSTM, None, cache, workers=1).window_of_row
+    )
+
+
 def test_a_bad_clip_has_no_rows_and_no_split(corpus, cache, tmp_path, capsys):
     damaged = copy_of(corpus, tmp_path / "corpus")
     (damaged.folder / damaged.clips[20].path).write_bytes(b"RIFF")

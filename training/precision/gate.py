@@ -15,7 +15,6 @@ from training.dataset import Rows
 from training.decision import ALLOWED_FALSE_POSITIVES, BANDS, bands, recall_at
 from training.manifest import Split
 from training.report.answers import Recorder
-from training.report.sampling import drawn
 from training.scoring import Judged, clip_kinds, judge_clips
 
 LEAST_LABEL_AGREEMENT: Final = 0.995  # of the clips: an emergency or none
@@ -88,7 +87,7 @@ class Gate:
     def __init__(self, reference: Runtime, spec: ModelSpec, rows: Rows, decision: Decision, split: Split) -> None:
         self._spec, self._rows, self._decision = spec, rows, decision
         most = MOST_CLIPS_OF_PICTURES if spec.audio == PICTURE else MOST_CLIPS
-        self._clips = drawn(rows, split, most)
+        self._clips = rows.drawn(split, most)
         self._is_emergency = rows.is_emergency[self._clips]
         self._reference = self._views(reference)
         self._reference_kinds = self._kinds(reference)

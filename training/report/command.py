@@ -16,7 +16,7 @@ from rich.markup import escape
 from preprocess_service.contract import MODEL_FILE, ContractMismatch, newest_version, read_contract
 from preprocess_service.errors import ModelNotFound
 from preprocess_service.model_spec import MODELS, ModelSpec, model_spec
-from training.dataset import Corpus, load_rows, open_lines, read_corpus
+from training.dataset import Corpus, drawn_from, load_rows, open_lines, read_corpus
 from training.recordings import Scorer
 from training.report.findings import Findings, Model, surroundings
 from training.report.headline import headline
@@ -25,7 +25,7 @@ from training.report.listening import listen
 from training.report.measurement import measure_model
 from training.report.page import page
 from training.report.record import to_json
-from training.report.sampling import PROBED_CLIPS, drawn_from, sizes_for
+from training.report.sampling import PROBED_CLIPS, sizes_for
 from training.report.shortcuts import Shortcuts, find_shortcuts
 from training.scoring import session
 

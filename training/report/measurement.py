@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dataset import Corpus, Rows
+from training.dataset import Corpus, Rows, drawn_from
 from training.recordings import Scorer
 from training.report.ablations import ablate
 from training.report.alarms import Delays, FalseAlarms, delays, false_alarms
@@ -19,7 +19,7 @@ from training.report.intervals import Estimate, resampling
 from training.report.judgement import Band, Calibrations, Judgement
 from training.report.kinds import KindFigures, measure_kinds
 from training.report.metrics import Metrics, measure
-from training.report.sampling import Sizes, drawn, drawn_from
+from training.report.sampling import Sizes
 from training.report.shortcuts import SourcePairs, group_of
 from training.report.simulation import Simulator
 
@@ -54,8 +54,8 @@ def measure_model(
     The judgement holds the single answers, for plots.
     """
     started, name = time.monotonic(), scorer.spec.name
-    test = drawn(rows, "test", sizes.test_clips)
-    validation = drawn(rows, "validation", sizes.validation_clips)
+    test = rows.drawn("test", sizes.test_clips)
+    validation = rows.drawn("validation", sizes.validation_clips)
     say(f"{name}: {len(test)} test clips, {len(validation)} validation clips")
     judgement = Judgement(*answers(scorer, rows, test), tuple(corpus.clips[each] for each in test))
     bare_of_validation, _ = answers(scorer, rows, validation)

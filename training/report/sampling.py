@@ -1,18 +1,11 @@
-"""How much is measured of a model, and which clips that are."""
+"""How much is measured of a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from preprocess_service.model_spec import PICTURE, ModelSpec
-from training.dataset import Rows
-from training.manifest import Split
-from training.report.curves import Labels
-from training.report.intervals import SEED
 
 
 @dataclass(frozen=True)
@@ -38,18 +31,3 @@ def sizes_for(spec: ModelSpec, *, quick: bool) -> Sizes:
     if quick:
         return QUICK
     return COSTLY if spec.audio == PICTURE else USUAL
-
-
-def drawn(rows: Rows, split: Split, count: int) -> NDArray[np.int64]:
-    """At most `count` clips of a split that have rows, half of either class as far as there are so many."""
-    clips = np.unique(rows.clip_of_row[rows.rows_of(split)]).astype(np.int64)
-    return drawn_from(clips, rows.is_emergency[clips], count)
-
-
-def drawn_from(clips: NDArray[np.int64], labels: Labels, count: int) -> NDArray[np.int64]:
-    """At most `count` of these clips in order, half of either class as far as there are so many; always the same."""
-    if len(clips) <= count:
-        return clips
-    rng = np.random.default_rng(SEED)
-    halves = [rng.permutation(clips[labels == wanted])[: count // 2] for wanted in (True, False)]
-    return np.sort(np.concatenate(halves))
