@@ -41,8 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("features", help="compute the features of models ahead of training")
     _add_corpus(command)
-    command.add_argument("--variants", type=int, default=0, help="augmented repetitions of every training clip")
-    command.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the features on disk")
+    _add_features(command)
     command.add_argument("--measure", type=_positive, metavar="CLIPS", help="only measure the speed, on so many clips")
     command.set_defaults(run=_features)
 
@@ -95,10 +94,9 @@ def _add_corpus(command: argparse.ArgumentParser) -> None:
 def _add_training(command: argparse.ArgumentParser) -> None:
     _add_corpus(command)
     _add_candidates(command)
-    command.add_argument("--seed", type=int, default=1)
+    _add_features(command)
     command.add_argument("--epochs", type=_positive, help="at most; default: the recipe's number")
     command.add_argument("--clips", type=_positive, metavar="N", help="only so many, of every split its share")
-    command.add_argument("--variants", type=int, default=1, help="augmented repetitions of every training clip")
     command.add_argument("--head", choices=("logit", "reference"), default="logit", help="of `multimodal`")
     command.add_argument(
         "--kinds-weight", type=float, help="of the loss of `multimodal`'s kinds; 0 leaves them untrained"
@@ -114,6 +112,13 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--if-missing", action="store_true", help="put models straight into the repository, where it has none"
     )
+
+
+def _add_features(command: argparse.ArgumentParser) -> None:
+    """What `features` must be told as `train` will be, to be of use to it."""
+    command.add_argument("--variants", type=int, default=1, help="augmented repetitions of every training clip")
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the features on disk")
 
 
 def _add_candidates(command: argparse.ArgumentParser) -> None:

@@ -203,7 +203,8 @@ def load_rows(
     def windows(treatment: Treatment, chosen: NDArray[np.bool_]) -> tuple[WindowStore, NDArray[np.int64]]:
         return feature_store.open_windows(lines, clip_ids, chosen, spec, treatment, cache, workers)
 
-    audio, lengths = windows(Treatment(channel, 0, seed, dtype), splits_of_clips != UNUSABLE)
+    drawn = seed if channel != "line" else 0  # nothing is drawn for the line: its features serve every seed
+    audio, lengths = windows(Treatment(channel, 0, drawn, dtype), splits_of_clips != UNUSABLE)
     ids = token_ids(corpus.clips, text_settings, cache, workers) if text_settings else [[] for _ in corpus.clips]
     clip_of_row, window_of_row, tokens = _paired(spec, lengths, ids)
     is_training = np.repeat(splits_of_clips == "train", _windows_of_clips(spec, lengths))

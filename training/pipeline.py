@@ -69,6 +69,7 @@ def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -
         vgg16_weights=arguments.vgg16_weights,
         yamnet_weights=arguments.yamnet_weights,
         variants=arguments.variants,
+        dtype=arguments.dtype,
         head=arguments.head,
         precision=arguments.precision,
         kinds_weight=KINDS_WEIGHT if arguments.kinds_weight is None else arguments.kinds_weight,

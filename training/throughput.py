@@ -32,6 +32,7 @@ from training import line
 from training.augmentation import augmented, clip_rng
 from training.dataset import Corpus, learn_text_settings, load_rows, read_corpus
 from training.line_store import Recording
+from training.pipeline import quiet_tensorflow
 from training.recording_files import read_recording
 
 ROUNDS: Final = 5
@@ -90,12 +91,17 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if any(spec.tokens for spec in chosen):
         learn_text_settings(corpus.clips, arguments.cache, arguments.workers)
+    with quiet_tensorflow():  # workers do without
+        from training.recipes import RECIPES
     for spec in specs:
+        variants = 0 if RECIPES[spec.name].base else arguments.variants
         rows = load_rows(
-            corpus, spec, None, arguments.cache, arguments.workers, arguments.variants, dtype=arguments.dtype
+            *(corpus, spec, None, arguments.cache, arguments.workers, variants),
+            seed=arguments.seed,
+            dtype=arguments.dtype,
         )
         used = len(np.unique(rows.clip_of_row))
-        console.print(f"{spec.audio.name}: {len(rows.audio)} windows of {used} clips, {arguments.variants} variants")
+        console.print(f"{spec.audio.name}: {len(rows.audio)} windows of {used} clips, {variants} variants")
     return 0
 
 

@@ -22,6 +22,7 @@ from training import models
 from training.bases import SETTLING_WINDOWS, frozen_features
 from training.batches import read_ahead
 from training.dataset import VOCABULARY_SIZE, Corpus, Rows, learn_text_settings, load_rows, silent_window
+from training.feature_store import Dtype
 from training.manifest import EMERGENCY_KINDS
 from training.recipes import RECIPES, Recipe
 from training.row_batches import Source, TrainingBatches, ValidationBatches
@@ -53,6 +54,7 @@ class Options:
     vgg16_weights: Path | None = None
     yamnet_weights: Path | None = None
     variants: int = 0
+    dtype: Dtype = "float32"  # of the features on disk
     head: models.Head = "logit"
     kinds_weight: float = KINDS_WEIGHT
     precision: Precision = "float32"
@@ -86,6 +88,7 @@ def train(spec: ModelSpec, options: Options) -> tuple[Trained, Rows]:
     rows = load_rows(
         *(options.corpus, spec, text_settings, options.cache, options.workers, variants),
         seed=options.seed,
+        dtype=options.dtype,
         most_clips=options.most_clips,
     )
     if recipe.base is None:
@@ -109,7 +112,7 @@ def train(spec: ModelSpec, options: Options) -> tuple[Trained, Rows]:
     }
     if base is not None:
         network = models.joined(base, network, spec)
-    used: dict[str, Any] = {"seed": options.seed, "variants": variants, "precision": precision}
+    used: dict[str, Any] = {"seed": options.seed, "variants": variants, "precision": precision, "dtype": options.dtype}
     if spec.names_kind:
         used |= {"head": options.head, "kinds_weight": options.kinds_weight}
     return Trained(spec, network, text_settings, pretrained, {**record, **_facts(network), "options": used}), rows
