@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 CLIPS ?= 2000
+# Of models on the frozen convolutions of VGG-16 or YAMNet, which cost ten times what the others do
+COSTLY_CLIPS ?= 1000
 SEED ?= 1
 DATA := data/synthetic
 CODE := client deploy loadtest preprocess_service tests training
@@ -12,8 +14,9 @@ PROTO := preprocess_service/proto/wigeup/v1/triage.proto
 RUN := .venv/bin/python
 # Further options of `python -m training train`, such as --precision mixed_bfloat16
 TRAINING ?=
+TEST_WORKERS ?= 2
 
-.PHONY: help serve corpus models models-all report evaluate test lint format proto lock compose-check loadtest clean
+.PHONY: help serve corpus models models-all compare-heads report evaluate test lint format proto lock compose-check loadtest clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,10 +25,20 @@ serve: models  ## train the demo models once, start Triton and the service, clas
 	@exec $(RUN) deploy/serve.py
 
 models: corpus  ## the two main demo models, where they are not there yet
-	@$(RUN) -m training train multimodal vgg16 --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
+	@$(RUN) -m training train multimodal --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
+	@$(RUN) -m training train vgg16 --clips $(COSTLY_CLIPS) --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
 
-models-all: corpus  ## all seven, where they are not there yet (README's table: CLIPS=12000)
-	@$(RUN) -m training train --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
+models-all: corpus  ## all seven, where they are not there yet (README's table: CLIPS=20000 COSTLY_CLIPS=4000)
+	@$(RUN) -m training train multimodal cnn cnn_lstm lstm --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
+	@$(RUN) -m training train vgg16 vgg16_lstm yamnet --clips $(COSTLY_CLIPS) --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
+
+compare-heads: corpus  ## what it costs `multimodal` to name kinds, and what the published head does
+	@train="$(RUN) -m training train multimodal --clips 4000 --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing"; \
+	$$train --repository build/heads/kinds; \
+	$$train --repository build/heads/no-kinds --kinds-weight 0; \
+	$$train --repository build/heads/reference --head reference; \
+	for head in kinds no-kinds reference; do echo "== $$head"; \
+	$(RUN) -m training evaluate multimodal --data $(DATA) --repository build/heads/$$head --json build/heads/$$head.json; done
 
 corpus: .venv/.done .venv-triton/.done
 	@$(RUN) -m training synthesize --out $(DATA) --clips $(CLIPS) --seed $(SEED) --workers $$(nproc) --replace
@@ -38,7 +51,7 @@ evaluate: models  ## the README's table of the models that are trained
 	@$(RUN) -m training evaluate --data $(DATA) --matched $(DATA)-matched
 
 test: models  ## all tests, with a real Triton and the real service
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: .venv/.done  ## ruff and mypy --strict
 	.venv/bin/ruff check $(CODE)
