@@ -14,7 +14,17 @@ import keras
 import numpy as np
 from keras import layers
 
-from preprocess_service.model_spec import KINDS, MEL, MFCC, PICTURE, PROBABILITY, TOKENS, ModelSpec, TensorSpec
+from preprocess_service.model_spec import (
+    KINDS,
+    MEL,
+    MFCC,
+    MULTIMODAL,
+    PICTURE,
+    PROBABILITY,
+    TOKENS,
+    ModelSpec,
+    TensorSpec,
+)
 from training import yamnet
 
 Head = Literal["logit", "reference"]
@@ -29,6 +39,8 @@ MEL_SPREAD_DB: Final = 20.0
 HEAD_GAIN: Final = 4.0  # the first weights from the softmax pair to the probability
 VGG_FEATURES: Final = (4, 4, 512)
 YAMNET_FEATURES: Final = (yamnet.PATCHES, yamnet.EMBEDDING)
+SOUND: Final = "sound"
+SOUND_FEATURES: Final = 64
 PIXEL_SPREAD: Final = 100.0  # of a picture's values about their means
 SINGLE: Final = "float32"  # of what stays exact where the rest is trained in half precision
 FEATURES: Final = "features"  # the input of a head: what its frozen base answers
@@ -43,19 +55,32 @@ def multimodal(vocabulary_size: int, head: Head = "logit", *, names_kind: bool =
 
     The reference head without kinds has 1,886,713 parameters at 902 ids (padding and unknown included).
     """
-    mel_input, token_input = _input(MEL), _input(TOKENS)
-    joined = layers.Concatenate()([_words(token_input, vocabulary_size), _sound(mel_input)])
-    probability = _reference_answer(joined) if head == "reference" else _probability(joined)
+    return joined(sound_half(cnn()), multimodal_head(vocabulary_size, head, names_kind=names_kind), MULTIMODAL)
+
+
+def multimodal_head(vocabulary_size: int, head: Head = "logit", *, names_kind: bool = True) -> Model:
+    """All of `multimodal` but its ears: 64 features of the sound and tokens to its answers."""
+    features, token_input = keras.Input((SOUND_FEATURES,), name=FEATURES), _input(TOKENS)
+    heard = layers.Dropout(DROPOUT)(features)
+    joined_halves = layers.Concatenate()([_words(token_input, vocabulary_size), heard])
+    probability = _reference_answer(joined_halves) if head == "reference" else _probability(joined_halves)
     outputs = {PROBABILITY.name: probability}
     if names_kind:
-        outputs[KINDS.name] = layers.Dense(KINDS.shape[0], activation="softmax", name=KINDS.name, dtype=SINGLE)(joined)
-    return keras.Model([mel_input, token_input], outputs, name="multimodal")
+        kinds = layers.Dense(KINDS.shape[0], activation="softmax", name=KINDS.name, dtype=SINGLE)
+        outputs[KINDS.name] = kinds(joined_halves)
+    return keras.Model([features, token_input], outputs, name="multimodal_head")
 
 
 def cnn() -> Model:
     """The audio half of `multimodal` alone."""
     mel_input = _input(MEL)
-    return keras.Model(mel_input, {PROBABILITY.name: _probability(_sound(mel_input))}, name="cnn")
+    heard = layers.Dropout(DROPOUT)(_sound(mel_input))
+    return keras.Model(mel_input, {PROBABILITY.name: _probability(heard)}, name="cnn")
+
+
+def sound_half(listener: Model) -> Model:
+    """What `cnn` makes of the sound before it answers: (128, 300, 1) to 64."""
+    return keras.Model(listener.inputs, listener.get_layer(SOUND).output, name=SOUND)
 
 
 def lstm() -> Model:
@@ -148,7 +173,7 @@ def _sound(mel: Tensor) -> Tensor:
             x = layers.MaxPooling2D((4, 2))(x)
         x = layers.ReLU()(x)
     x = layers.Dropout(DROPOUT)(layers.Flatten()(x))
-    return layers.Dropout(DROPOUT)(layers.Dense(64, activation="relu")(x))
+    return layers.Dense(SOUND_FEATURES, activation="relu", name=SOUND)(x)
 
 
 def _words(tokens: Tensor, vocabulary_size: int) -> Tensor:

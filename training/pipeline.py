@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +22,9 @@ from training.dataset import Corpus, read_corpus, read_matched
 from training.promotion import Refused, exclusive
 from training.synthetic.plan import SOURCE as SYNTHETIC
 from training.versions import install, next_version, retire
+
+if TYPE_CHECKING:
+    from training.train import Trainer
 
 PROFILES: Final[tuple[ProfileName, ...]] = ("cpu", "gpu")
 
@@ -36,12 +39,14 @@ def train_and_export(arguments: argparse.Namespace) -> int:
     if not specs:
         return 2
     corpus = read_corpus(arguments.data)
+    trainer = None  # made for the first model that is missing
     for spec in specs:
         newest = newest_version(arguments.repository, spec)
         if arguments.if_missing and newest and _is_kept(spec, newest, corpus, arguments.repository):
             console.print(f"{spec.name}/{newest}: there already")
             continue
-        if not _train_one(spec, corpus, arguments):
+        trainer = trainer or _trainer(corpus, arguments)
+        if not _train_one(spec, trainer, corpus, arguments):
             return 1
         if arguments.if_missing:
             if not _install_demo(spec, newest, arguments):
@@ -51,14 +56,10 @@ def train_and_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -> bool:
+def _trainer(corpus: Corpus, arguments: argparse.Namespace) -> Trainer:
     with quiet_tensorflow():
-        from training.export import ExportRefused, export
-        from training.precision.served import GraphFailed
-        from training.train import KINDS_WEIGHT, Options, train
+        from training.train import KINDS_WEIGHT, Options, Trainer
 
-    started = time.monotonic()
-    console.rule(f"training {spec.name}")
     options = Options(
         corpus,
         arguments.cache,
@@ -74,7 +75,17 @@ def _train_one(spec: ModelSpec, corpus: Corpus, arguments: argparse.Namespace) -
         precision=arguments.precision,
         kinds_weight=KINDS_WEIGHT if arguments.kinds_weight is None else arguments.kinds_weight,
     )
-    trained, rows = train(spec, options)
+    return Trainer(options)
+
+
+def _train_one(spec: ModelSpec, trainer: Trainer, corpus: Corpus, arguments: argparse.Namespace) -> bool:
+    with quiet_tensorflow():
+        from training.export import ExportRefused, export
+        from training.precision.served import GraphFailed
+
+    started = time.monotonic()
+    console.rule(f"training {spec.name}")
+    trained, rows = trainer.train(spec)
     version = next_version(arguments.repository, spec)
     try:
         contract = export(trained, corpus, rows, arguments.candidates / spec.name, version)

@@ -1,44 +1,31 @@
-"""Training one model: its recipe, early stopping, seeds, and a record of how it went."""
+"""Training models by their recipes: rows, frozen parts, and a record of how it went."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import keras
 import numpy as np
-from rich.console import Console
 
 from preprocess_service.contract import TextSettings
-from preprocess_service.model_spec import KINDS, PROBABILITY, VGG16, VGG16_LSTM, YAMNET, ModelSpec
+from preprocess_service.model_spec import MODELS, VGG16, VGG16_LSTM, YAMNET, ModelSpec
 from training import models
 from training.bases import SETTLING_WINDOWS, frozen_features
-from training.batches import read_ahead
 from training.dataset import VOCABULARY_SIZE, Corpus, Rows, learn_text_settings, load_rows, silent_window
 from training.feature_store import Dtype
+from training.fitting import Precision, fit_in, schedule
 from training.manifest import EMERGENCY_KINDS
 from training.recipes import RECIPES, Recipe
-from training.row_batches import Source, TrainingBatches, ValidationBatches
-
-Precision = Literal["float32", "mixed_bfloat16"]
+from training.row_batches import Source
 
 KINDS_WEIGHT: Final = 1.0  # of the loss, beside the probability's 1
-TOTALS: Final = frozenset({"loss", "val_loss"})  # of both outputs together
-HEARD_ONLY: Final = 0.3  # of the passes, of models that read
-FIRST_RATE: Final = 0.01  # of the greatest learning rate, from which it rises during the first pass
-LAST_RATE: Final = 0.05  # of the greatest learning rate, at the end of the cosine
-LARGEST_STEP: Final = 1.0  # norm of a gradient
-LEAST_STEPS: Final = 1000  # of a whole run, as far as batches can shrink: steps teach, not passes
-SMALLEST_BATCH: Final = 16
-
-console: Final = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -78,144 +65,83 @@ class Trained:
     record: dict[str, Any] = field(default_factory=dict)  # training.json
 
 
-def train(spec: ModelSpec, options: Options) -> tuple[Trained, Rows]:
-    """Trains one model by its recipe; returns it with the rows it was trained on, and the other splits'."""
-    started = time.monotonic()
-    keras.utils.set_random_seed(options.seed)
-    recipe = RECIPES[spec.name]
-    text_settings = learn_text_settings(options.corpus.clips, options.cache, options.workers) if spec.tokens else None
-    variants = 0 if recipe.base else options.variants
-    rows = load_rows(
-        *(options.corpus, spec, text_settings, options.cache, options.workers, variants),
-        seed=options.seed,
-        dtype=options.dtype,
-        most_clips=options.most_clips,
-    )
+class Trainer:
+    """Trains models with the same options; a network that others build upon is trained once."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._trained: dict[str, tuple[Trained, Rows]] = {}
+
+    def train(self, spec: ModelSpec) -> tuple[Trained, Rows]:
+        """Trains one model by its recipe; returns it with the rows it was trained on, and the other splits'."""
+        if spec.name not in self._trained:
+            self._trained[spec.name] = self._train(spec)
+        return self._trained[spec.name]
+
+    def _train(self, spec: ModelSpec) -> tuple[Trained, Rows]:
+        options, recipe = self._options, RECIPES[spec.name]
+        listener = self.train(MODELS[recipe.listener])[0] if recipe.listener else None
+        started = time.monotonic()
+        keras.utils.set_random_seed(options.seed)
+        text_settings = None
+        if spec.tokens:
+            text_settings = learn_text_settings(options.corpus.clips, options.cache, options.workers)
+        variants = 0 if recipe.base else options.variants
+        rows = load_rows(
+            *(options.corpus, spec, text_settings, options.cache, options.workers, variants),
+            seed=options.seed,
+            dtype=options.dtype,
+            most_clips=options.most_clips,
+        )
+        base, pretrained = _base(recipe, listener, spec, rows, options)
+        source = _source(spec, base, rows, options)
+        precision: Precision = options.precision if base is None else "float32"
+        prepared = time.monotonic()
+        of_training = len(rows.rows_of("train"))
+        plan = schedule(recipe, of_training, options.seed, options.kinds_weight, options.epochs)
+        network, fitted = fit_in(precision, partial(_build, spec, recipe, options), plan, source)
+        record = {
+            **fitted,
+            "feature_seconds": round(prepared - started, 1),
+            "seconds": round(time.monotonic() - prepared + (listener.record["seconds"] if listener else 0), 1),
+            "clips": len(np.unique(rows.clip_of_row[rows.rows_of("train")])),
+        }
+        if listener:
+            record["listener"] = listener.record
+        if base is not None:
+            network = models.joined(base, network, spec)
+        used: dict[str, Any] = {"seed": options.seed, "variants": variants, "precision": precision}
+        used["dtype"] = options.dtype
+        if spec.names_kind:
+            used |= {"head": options.head, "kinds_weight": options.kinds_weight}
+        return Trained(spec, network, text_settings, pretrained, {**record, **_facts(network), "options": used}), rows
+
+
+def _base(
+    recipe: Recipe, listener: Trained | None, spec: ModelSpec, rows: Rows, options: Options
+) -> tuple[models.Model | None, bool | None]:
+    """The part of a network that stays as it is, if any, and whether it is pretrained, if it could be."""
+    if listener:
+        return models.sound_half(listener.network), None
     if recipe.base is None:
-        build, precision = partial(_build, spec, recipe, options), options.precision
-        base, pretrained, silence = None, None, silent_window(spec)
-        audio, audio_name = (rows.audio, *rows.augmented), spec.audio.name
-    else:
-        build, precision = partial(recipe.build, VOCABULARY_SIZE), "float32"
-        some = rows.audio[rows.window_of_row[rows.rows_of("train")[:SETTLING_WINDOWS]]]
-        base, pretrained = recipe.base(options.base_weights(spec), some)
-        silence = base.predict_on_batch(silent_window(spec)[np.newaxis])[0]
-        audio, audio_name = (frozen_features(base, rows.audio, options.cache),), models.FEATURES
-    source = Source(spec, rows, _kinds(options.corpus), audio, audio_name, silence)
-    prepared = time.monotonic()
-    network, fitted = _fit_in(precision, build, recipe, source, options)
-    record = {
-        **fitted,
-        "feature_seconds": round(prepared - started, 1),
-        "seconds": round(time.monotonic() - prepared, 1),  # of the fit alone
-        "clips": len(np.unique(rows.clip_of_row[rows.rows_of("train")])),
-    }
-    if base is not None:
-        network = models.joined(base, network, spec)
-    used: dict[str, Any] = {"seed": options.seed, "variants": variants, "precision": precision, "dtype": options.dtype}
-    if spec.names_kind:
-        used |= {"head": options.head, "kinds_weight": options.kinds_weight}
-    return Trained(spec, network, text_settings, pretrained, {**record, **_facts(network), "options": used}), rows
+        return None, None
+    some = rows.audio[rows.window_of_row[rows.rows_of("train")[:SETTLING_WINDOWS]]]
+    return recipe.base(options.base_weights(spec), some)
+
+
+def _source(spec: ModelSpec, base: models.Model | None, rows: Rows, options: Options) -> Source:
+    kinds, silence = _kinds(options.corpus), silent_window(spec)
+    audio = (rows.audio, *rows.augmented)
+    if base is None:
+        return Source(spec, rows, kinds, audio, spec.audio.name, silence)
+    features = tuple(frozen_features(base, each, options.cache) for each in audio)
+    return Source(spec, rows, kinds, features, models.FEATURES, base.predict_on_batch(silence[np.newaxis])[0])
 
 
 def _build(spec: ModelSpec, recipe: Recipe, options: Options) -> models.Model:
     if spec.names_kind:
-        return models.multimodal(VOCABULARY_SIZE, options.head)
+        return models.multimodal_head(VOCABULARY_SIZE, options.head)
     return recipe.build(VOCABULARY_SIZE)
-
-
-def _fit_in(
-    precision: Precision, build: Callable[[], models.Model], recipe: Recipe, source: Source, options: Options
-) -> tuple[models.Model, dict[str, Any]]:
-    """Trains in that precision; the network that comes back is in single precision, whatever it was trained in."""
-    keras.config.set_dtype_policy(precision)
-    try:
-        trained = build()
-        fitted = _fit(trained, recipe, source, options)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    network = build()
-    network.set_weights(trained.get_weights())
-    return network, fitted
-
-
-def _fit(network: models.Model, recipe: Recipe, source: Source, options: Options) -> dict[str, Any]:
-    """Fits `network`; answers its curves and the seconds of every epoch, validation included."""
-    epochs = options.epochs or recipe.epochs
-    batch = _batch(recipe.batch, epochs * len(source.rows.rows_of("train")))
-    batches = TrainingBatches(source, batch, options.seed, heard_only=round(HEARD_ONLY * epochs))
-    rate = _schedule(recipe.rate, epochs, len(batches))
-    losses, weights = {PROBABILITY.name: "binary_crossentropy"}, {PROBABILITY.name: 1.0}
-    if source.spec.names_kind:
-        losses[KINDS.name], weights[KINDS.name] = "sparse_categorical_crossentropy", options.kinds_weight
-    network.compile(
-        keras.optimizers.Adam(rate, clipnorm=LARGEST_STEP),
-        losses,
-        loss_weights=weights,
-        weighted_metrics={name: ["accuracy"] for name in losses},
-    )
-    # With one output Keras calls the loss just so, and the weighted accuracy by its own name.
-    several = len(losses) > 1
-    watched = f"val_{PROBABILITY.name}_{recipe.watch}" if several else f"val_{recipe.watch}"
-    clock = EpochClock()
-    fitted = network.fit(
-        read_ahead(batches),
-        validation_data=read_ahead(ValidationBatches(source, recipe.batch)),
-        epochs=epochs,
-        shuffle=False,  # every pass of the batches is a permutation already
-        callbacks=[
-            clock,
-            keras.callbacks.EarlyStopping(
-                watched,
-                mode="min" if recipe.watch == "loss" else "max",
-                patience=recipe.patience,
-                restore_best_weights=True,
-            ),
-        ],
-        verbose="auto" if console.is_terminal else 2,
-    )
-    curves = {name: [float(each) for each in values] for name, values in fitted.history.items()}
-    history = _plain(curves) if several else curves
-    return {"history": history, "epoch_seconds": clock.seconds, "batch": batch, "steps": len(batches)}
-
-
-def _batch(largest: int, rows: int) -> int:
-    """The largest size, halved while `rows` in all make too few steps of it."""
-    batch = largest
-    while batch > SMALLEST_BATCH and rows < LEAST_STEPS * batch:
-        batch //= 2
-    return batch
-
-
-def _schedule(rate: float, epochs: int, steps: int) -> Any:
-    """Rises over the first pass, then falls as a cosine. A dense layer on 24,864 values answers Adam's first full steps
-    with a leap that can kill all of its units, and the network stays at 0.5 for good."""
-    return keras.optimizers.schedules.CosineDecay(
-        FIRST_RATE * rate, max(1, epochs - 1) * steps, LAST_RATE, warmup_target=rate, warmup_steps=steps
-    )
-
-
-class EpochClock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes how long every epoch takes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras fixes the arguments
-        self._begun = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self.seconds.append(round(time.monotonic() - self._begun, 3))
-
-
-def _plain(curves: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The probability's own curves under the names that a model of one output gives them."""
-    own = f"{PROBABILITY.name}_"
-    return {
-        name.replace(own, "") if own in name else name.replace("loss", "total_loss") if name in TOTALS else name: each
-        for name, each in curves.items()
-    }
 
 
 def _kinds(corpus: Corpus) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -14,8 +14,8 @@ from preprocess_service.contract import read_contract
 from preprocess_service.model_spec import MODELS
 from tests.triton_process import REPOSITORY_ROOT
 from training.evaluate import VIEWS
+from training.fitting import SMALLEST_BATCH
 from training.manifest import normalise_sentence, read_manifest, write_manifest
-from training.train import SMALLEST_BATCH
 
 
 def training(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -66,6 +66,16 @@ def test_every_model_is_trained_gated_and_in_the_repository(folder: Path, traine
     assert json.loads((version / "golden.json").read_text(encoding="utf-8"))["clips"]
     assert (contract.kinds is not None) == spec.names_kind
     assert not list((folder / "models").rglob("*partial*"))
+
+
+def test_multimodal_hears_as_the_cnn_of_the_same_run_does(folder: Path, trained: object) -> None:
+    multimodal, cnn = (
+        json.loads((folder / f"models/{name}/1/training.json").read_text(encoding="utf-8"))
+        for name in ("multimodal", "cnn")
+    )
+
+    assert multimodal["listener"] == cnn
+    assert multimodal["seconds"] > cnn["seconds"]
 
 
 def test_says_when_the_convolutions_are_untrained(folder: Path, trained: subprocess.CompletedProcess[str]) -> None:

@@ -47,6 +47,8 @@ def trained():
 
 def network(name):
     recipe = RECIPES[name]
+    if recipe.listener:
+        return models.multimodal(902)
     if recipe.base is None:
         return recipe.build(902)
     base, _ = recipe.base(None, RANDOM.uniform(-0.1, 0.1, (8, *MODELS[name].audio.shape)).astype(np.float32))

@@ -46,6 +46,8 @@ def tokens():
 
 @cache
 def frozen_features(kind):
+    if kind == "multimodal":
+        return models.sound_half(models.cnn()).predict(windows("mel"), batch_size=8, verbose=0)
     if kind == "vgg16":
         return models.vgg16_base(None).predict(windows("picture"), batch_size=8, verbose=0)
     base = yamnet.yamnet_base(None)
@@ -58,8 +60,9 @@ def test_overfits_thirty_two_clips(name):
     spec, recipe = MODELS[name], RECIPES[name]
     keras.utils.set_random_seed(1)
     network = recipe.build(902)
-    sound = frozen_features(name.partition("_")[0]) if recipe.base else windows(spec.audio.name)
-    arrays = {models.FEATURES if recipe.base else spec.audio.name: sound}
+    is_head = recipe.base or recipe.listener
+    sound = frozen_features(name.partition("_")[0]) if is_head else windows(spec.audio.name)
+    arrays = {models.FEATURES if is_head else spec.audio.name: sound}
     if spec.tokens:
         arrays[TOKENS.name] = tokens()
     _, _, labels = clips()
