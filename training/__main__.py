@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         return int(arguments.run(arguments))
-    except (ManifestError, SplitError, FileNotFoundError, InvalidAudio) as error:
+    except (ManifestError, SplitError, OSError, InvalidAudio) as error:  # a full disk is an OSError
         print(f"python -m training: {error}", file=sys.stderr)
         return 1
 

@@ -181,6 +181,18 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...], message: str) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing_half(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", "features", "lstm", "--data", folder / "data", "--cache", tmp_path]
+    limited = ["bash", "-c", 'ulimit -f 1000; exec "$@"', "bash", *map(str, command), "--workers", "1"]
+
+    run = subprocess.run(limited, cwd=REPOSITORY_ROOT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 1
+    assert "python -m training: [Errno 27] File too large" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not list(tmp_path.glob("*/*"))
+
+
 def test_an_unreadable_clip_is_named_and_the_run_goes_on(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     clips = read_manifest(folder / "data/manifest.csv")
