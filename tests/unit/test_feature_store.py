@@ -25,36 +25,18 @@ KILLED_CLIPS = 500  # four shards: a kill after the first is in the middle
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A recording of CLIPS clips of 0.2 s."""
-    made = tmp_path_factory.mktemp("recordings")
-    write_recording(made)
-    return made
+def store(long_lines, long_cache):
+    return windows_of(long_lines, long_cache)[0]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def lines(folder, cache):
-    return open_line(folder, recordings_of(CLIPS), cache, workers=2)
-
-
-@pytest.fixture(scope="module")
-def store(lines, cache):
-    return windows_of(lines, cache)[0]
-
-
-def test_windows_are_the_features_of_the_line(lines, store):
+def test_windows_are_the_features_of_the_line(long_lines, store):
     for clip in (0, 127, 128, 299):
-        samples = resample(lines.samples(clip), TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
+        samples = resample(long_lines.samples(clip), TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
         np.testing.assert_array_equal(store[clip], inputs.audio_feature(LSTM, samples))
 
 
-def test_processes_make_what_one_process_makes(lines, store, tmp_path):
-    other, _ = windows_of(lines, tmp_path, workers=2)
+def test_processes_make_what_one_process_makes(long_lines, store, tmp_path):
+    other, _ = windows_of(long_lines, tmp_path, workers=2)
 
     np.testing.assert_array_equal(other[:], store[:])
 
@@ -80,8 +62,8 @@ def test_a_selection_is_a_view_in_another_order(store):
     np.testing.assert_array_equal(store.select(order)[10:20], store[order[10:20]])
 
 
-def test_half_precision_takes_half_the_disk_and_comes_back_as_float32(lines, store, cache):
-    half, _ = windows_of(lines, cache, Treatment(dtype="float16"))
+def test_half_precision_takes_half_the_disk_and_comes_back_as_float32(long_lines, store, long_cache):
+    half, _ = windows_of(long_lines, long_cache, Treatment(dtype="float16"))
 
     def disk_bytes(of):
         return sum((folder / "audio.npy").stat().st_size for folder in of.folders)
@@ -91,10 +73,10 @@ def test_half_precision_takes_half_the_disk_and_comes_back_as_float32(lines, sto
     np.testing.assert_allclose(half[:], store[:], rtol=1e-3, atol=1e-3)
 
 
-def test_variants_keep_their_windows_and_differ_in_sound(lines, store, cache):
+def test_variants_keep_their_windows_and_differ_in_sound(long_lines, store, long_cache):
     chosen = np.arange(CLIPS) % 3 == 0
-    one, _ = windows_of(lines, cache, Treatment("augmented", 1), chosen=chosen)
-    two, _ = windows_of(lines, cache, Treatment("augmented", 2), chosen=chosen)
+    one, _ = windows_of(long_lines, long_cache, Treatment("augmented", 1), chosen=chosen)
+    two, _ = windows_of(long_lines, long_cache, Treatment("augmented", 2), chosen=chosen)
     spread = one.spread(chosen)
 
     assert len(one) == len(two) == chosen.sum()
@@ -136,8 +118,8 @@ def test_derived_windows_keep_their_indices(store, tmp_path):
     assert derived.shape == (CLIPS, LSTM.audio.shape[0])
 
 
-def test_derived_windows_of_variants_do_not_mix(lines, cache, tmp_path):
-    variants = [windows_of(lines, cache, Treatment("augmented", variant))[0] for variant in (1, 2)]
+def test_derived_windows_of_variants_do_not_mix(long_lines, long_cache, tmp_path):
+    variants = [windows_of(long_lines, long_cache, Treatment("augmented", variant))[0] for variant in (1, 2)]
 
     one, two = (derive(each, tmp_path / "same", lambda windows: windows + 1, 64, "sum") for each in variants)
 

@@ -11,53 +11,36 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.unit.long_recording import CLIPS, recordings_of, windows_of, write_recording
+from tests.unit.long_recording import CLIPS, recordings_of, windows_of
 from tests.unit.small_corpus import RATE_HZ, speech_like
 from training import line
 from training.line_store import Recording, list_bad_clips, open_line
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("recordings")
-    write_recording(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def lines(folder, cache):
-    return open_line(folder, recordings_of(CLIPS), cache, workers=2)
-
-
-def test_a_changed_recording_is_made_anew_and_the_rest_is_kept(folder, cache, lines):
+def test_a_changed_recording_is_made_anew_and_the_rest_is_kept(long_recording, long_cache, long_lines):
     changed = recordings_of(CLIPS)
     changed[200] = Recording("clip-200", "long.wav", 0.0, 0.4, "another mark")
 
-    other = open_line(folder, changed, cache, 1)
+    other = open_line(long_recording, changed, long_cache, 1)
 
-    assert [one == two for one, two in zip(other.folders, lines.folders, strict=True)] == [True, False, True]
-    assert other.lengths[200] != lines.lengths[200]
+    assert [one == two for one, two in zip(other.folders, long_lines.folders, strict=True)] == [True, False, True]
+    assert other.lengths[200] != long_lines.lengths[200]
 
 
-def test_clips_of_one_recording_are_what_each_would_be_alone(folder, lines):
-    recording = (folder / "long.wav").read_bytes()
+def test_clips_of_one_recording_are_what_each_would_be_alone(long_recording, long_lines):
+    recording = (long_recording / "long.wav").read_bytes()
 
     for clip in (0, 1, 127, 128, CLIPS - 1):
         alone = line.line_code_words(recording, clip * 0.2, (clip + 1) * 0.2)
-        np.testing.assert_array_equal(lines.code_words(clip), alone)
+        np.testing.assert_array_equal(long_lines.code_words(clip), alone)
 
 
-def test_one_bad_stretch_leaves_the_others_of_its_recording(folder, tmp_path):
+def test_one_bad_stretch_leaves_the_others_of_its_recording(long_recording, tmp_path):
     recordings = recordings_of(4)
     recordings[1] = Recording("clip-1", "long.wav", 1e6, None, "mark")
     recordings[2] = Recording("clip-2", "nowhere.wav", 0.0, None, "missing")
 
-    lines = open_line(folder, recordings, tmp_path, 1)
+    lines = open_line(long_recording, recordings, tmp_path, 1)
 
     assert np.flatnonzero(lines.lengths).tolist() == [0, 3]
     assert "1e+06 s to the end" in lines.bad[1]
@@ -76,8 +59,8 @@ print(*(Path(path).name for path in opened if path.endswith(".wav")))
 """
 
 
-def test_a_long_recording_is_read_once_for_clips_one_after_another(folder, tmp_path):
-    (tmp_path / "long.wav").write_bytes((folder / "long.wav").read_bytes())
+def test_a_long_recording_is_read_once_for_clips_one_after_another(long_recording, tmp_path):
+    (tmp_path / "long.wav").write_bytes((long_recording / "long.wav").read_bytes())
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     paths = ["long.wav"] * 30 + ["bad.wav"] * 30 + ["long.wav"] * 3
     command = [sys.executable, "-W", "error", "-c", OPENS, tmp_path, tmp_path / "cache", *paths]
