@@ -82,7 +82,10 @@ loadtest: .venv/.done  ## ten seconds of Locust against a running `make serve`
 clean:  ## remove everything that was built, the environments too
 	rm -rf .venv .venv-triton build data *.egg-info model_repository/*/[0-9]*
 
-# Environments. uv is fetched by pip with its hash, then installs exactly what the lock files say.
+# Environments. uv is fetched by pip with its hash, then installs exactly what the lock files say. It trusts what the
+# system trusts, as pip does: many networks have a certificate authority of their own.
+export UV_SYSTEM_CERTS := true
+
 .venv/.done: requirements/uv.txt requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
