@@ -23,8 +23,6 @@ HEARD_ONLY: Final = 0.3  # of the passes, of models that learn to read and to he
 FIRST_RATE: Final = 0.01  # of the greatest learning rate, from which it rises during the first pass
 LAST_RATE: Final = 0.05  # of the greatest learning rate, at the end of the cosine
 LARGEST_STEP: Final = 1.0  # norm of a gradient
-# Steps teach, not passes: a small corpus gets smaller batches, and then more passes.
-LEAST_STEPS: Final = 600
 SMALLEST_BATCH: Final = 16
 
 console: Final = Console(stderr=True)
@@ -49,9 +47,9 @@ class Schedule:
 def schedule(recipe: Recipe, rows: int, seed: int, kinds_weight: float, epochs: int | None = None) -> Schedule:
     """The recipe's schedule on so many training rows, with at most `epochs` passes."""
     batch = recipe.batch
-    while batch > SMALLEST_BATCH and recipe.epochs * rows < LEAST_STEPS * batch:
+    while batch > SMALLEST_BATCH and recipe.epochs * rows < recipe.least_steps * batch:
         batch //= 2
-    passes = max(recipe.epochs, -(-LEAST_STEPS * batch // rows))
+    passes = max(recipe.epochs, -(-recipe.least_steps * batch // rows))
     return Schedule(recipe, min(passes, epochs or passes), batch, seed, kinds_weight)
 
 

@@ -23,6 +23,7 @@ class Recipe:
     patience: int  # epochs that do not better what is watched on validation
     watch: Literal["loss", "accuracy"] = "loss"
     base: Base | None = None
+    least_steps: int = 600  # a small corpus gets smaller batches, and then more passes: steps teach
     listener: str | None = None  # the model that is trained first, whose sound half this one keeps as it is
 
 
@@ -32,7 +33,10 @@ def _reads_nothing(build: Callable[[], models.Model]) -> Callable[[int], models.
 
 RECIPES: Final = {
     # Words are learnt so much faster than sound that beside them the sound would not be learnt.
-    MULTIMODAL.name: Recipe(models.multimodal_head, epochs=14, batch=64, rate=5e-4, patience=6, listener=CNN.name),
+    # Its passes are cheap, and the kinds need many steps.
+    MULTIMODAL.name: Recipe(
+        models.multimodal_head, epochs=14, batch=64, rate=5e-4, patience=6, least_steps=2600, listener=CNN.name
+    ),
     CNN.name: Recipe(_reads_nothing(models.cnn), epochs=4, batch=32, rate=5e-4, patience=4),
     LSTM.name: Recipe(_reads_nothing(models.lstm), epochs=12, batch=64, rate=1e-3, patience=5),
     CNN_LSTM.name: Recipe(_reads_nothing(models.cnn_lstm), epochs=6, batch=64, rate=1e-3, patience=5),
