@@ -11,6 +11,7 @@ from client.command.batch import Outcome
 from client.results import ModelInfo, StageTimes, Verdict, WindowScore
 
 BAR_CELLS = 30
+LONGEST_TITLE = 60
 MAX_BARS = 20
 SHOWN_LOAD_MS = 1.0  # less is no load
 ALARM, DOUBT, CALM = "bold red", "bold yellow", "green"
@@ -41,7 +42,12 @@ def verdict_panel(name: str, verdict: Verdict) -> Panel:
         parts.append(Text())
         parts += [Text(f"! {warning_words(warning)}", style="yellow") for warning in verdict.warnings]
     parts += [Text(), Text(_footer(verdict), style="dim")]
-    return Panel(Group(*parts), title=Text(name), title_align="left", border_style=STYLES[verdict.decision])
+    return Panel(Group(*parts), title=Text(_title(name)), title_align="left", border_style=STYLES[verdict.decision])
+
+
+def _title(name: str) -> str:
+    """The end of a long path tells more than its beginning."""
+    return name if len(name) <= LONGEST_TITLE else f"…{name[1 - LONGEST_TITLE :]}"
 
 
 def _headline(verdict: Verdict) -> Text:

@@ -43,14 +43,14 @@ def train_options(folder: Path, options: tuple[object, ...]) -> tuple[object, ..
 
 @pytest.fixture(scope="module")
 def trained(train_options: tuple[object, ...]) -> subprocess.CompletedProcess[str]:
-    """All seven, in half precision as far as they are trained end to end, one epoch each."""
-    run = training("train", *train_options, "--precision", "mixed_bfloat16", "--if-missing")
+    """All seven, one epoch each."""
+    run = training("train", *train_options, "--if-missing")
     assert run.returncode == 0, run.stderr
     return run
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_every_model_is_trained_gated_and_in_the_repository(folder: Path, trained: object, name: str) -> None:
     spec = MODELS[name]
     version = folder / "models" / name / "1"
@@ -97,7 +97,8 @@ def test_a_second_run_leaves_what_is_there(folder: Path, train_options: tuple[ob
 def test_without_that_option_a_candidate_is_left_for_promotion(
     folder: Path, train_options: tuple[object, ...], trained: object
 ) -> None:
-    run = training("train", "lstm", *train_options, "--seed", 2)
+    # In half precision, which takes minutes for convolutions where the processor lacks it.
+    run = training("train", "lstm", *train_options, "--seed", 2, "--precision", "mixed_bfloat16")
 
     assert "promote lstm" in run.stdout
     assert read_contract_of_candidate(folder / "candidates/lstm") == 2
