@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy import special
 
 from preprocess_service.contract import Contract
 from preprocess_service.features.g711 import CodeWords
@@ -92,7 +93,7 @@ def band(contract: Contract, probability: float, has_words: bool, allowed: float
     """The calibrated probabilities that are right where `probability` is expected and the network's own answer may
     differ by `allowed`: calibration can stretch a small difference to a large one."""
     point = contract.decision.point(has_words)
-    network = 1 / (1 + np.exp(-(_log_odds(probability) - point.offset) / point.scale))
+    network = special.expit((_log_odds(probability) - point.offset) / point.scale)
     low, high = point.calibrate(np.array([network - allowed, network + allowed], np.float32))
     return min(float(low), probability) - TOLERANCE, max(float(high), probability) + TOLERANCE
 

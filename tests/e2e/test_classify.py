@@ -115,10 +115,12 @@ def test_a_long_recording_gets_a_timeline(client, model, window_s):
 
 def test_an_emergency_late_in_a_long_call_is_heard(client, corpus):
     normal = [clip for clip in corpus.clips if clip.split == "test" and clip.label == "normal"][:8]
-    emergencies = (clip for clip in corpus.clips if clip.split == "test" and clip.label == "emergency")
-    emergency = next(  # one that the demo model knows
-        clip for clip in emergencies if client.classify((DATA / clip.path).read_bytes(), transcript=clip.text).emergency
-    )
+    emergencies = [clip for clip in corpus.clips if clip.split == "test" and clip.label == "emergency"][:20]
+
+    def alone(clip):
+        return client.classify((DATA / clip.path).read_bytes(), transcript=clip.text).probability
+
+    emergency = max(emergencies, key=alone)  # the demo model does not know every one
     calm = np.concatenate([samples_of((DATA / clip.path).read_bytes()) for clip in normal])
     urgent = samples_of((DATA / emergency.path).read_bytes())
     said = " ".join(clip.text for clip in normal)
