@@ -24,7 +24,7 @@ from preprocess_service.contract import (
     feature_settings,
     sha256_of,
 )
-from preprocess_service.model_spec import PROBABILITY, ModelSpec
+from preprocess_service.model_spec import PROBABILITY, WAVEFORM, ModelSpec
 from training import golden
 from training.dataset import Corpus, Rows
 from training.decision import figures, fit_operating_point, fit_temperature
@@ -38,6 +38,9 @@ from training.train import Trained
 OPSET: Final = 17
 IR_VERSION: Final = 8  # what every ONNX Runtime from Triton 24.10 on reads
 LARGEST_DIFFERENCE: Final = 1e-4  # ONNX Runtime against Keras
+# Where the spectrogram is part of the graph: some thirty layers take up what its logarithm makes of rounding, which on
+# processors without AVX-512 came to 2e-4.
+LARGEST_DIFFERENCE_OF_WAVEFORMS: Final = 1e-3
 CANARY_TOLERANCE: Final = 1e-3  # other machines and providers round otherwise; a broken server is further off
 GATE_BATCHES: Final = 4
 GATE_BATCH: Final = 64
@@ -85,8 +88,13 @@ def check_graph(model: onnx.ModelProto, spec: ModelSpec) -> None:
             raise ExportRefused(f"{spec.name}: the graph's {kind} are {found}; the spec says {expected}")
 
 
+def largest_difference(spec: ModelSpec) -> float:
+    """What ONNX Runtime's probabilities may differ from Keras's."""
+    return LARGEST_DIFFERENCE_OF_WAVEFORMS if spec.audio == WAVEFORM else LARGEST_DIFFERENCE
+
+
 def check_numbers(model: onnx.ModelProto, trained: Trained, rows: Rows) -> float:
-    """The greatest difference between ONNX Runtime and Keras on real features; raises ExportRefused above 1e-4, and for
+    """The greatest difference between ONNX Runtime and Keras on real features; raises ExportRefused where it is too great, and for
     a network that gives every row the same answer."""
     spec, runtime = trained.spec, session(model.SerializeToString())
     count = min(GATE_BATCHES * GATE_BATCH, len(rows.clip_of_row))
@@ -100,10 +108,8 @@ def check_numbers(model: onnx.ModelProto, trained: Trained, rows: Rows) -> float
         differences = [np.abs(onnx_answers[name] - np.asarray(keras_answers[name])).max() for name in names]
         difference = max(difference, *map(float, differences))
         probabilities.append(onnx_answers[PROBABILITY.name])
-    if not difference <= LARGEST_DIFFERENCE:
-        raise ExportRefused(
-            f"{spec.name}: ONNX Runtime and Keras differ by {difference:.2g}; at most {LARGEST_DIFFERENCE:g}"
-        )
+    if not difference <= (allowed := largest_difference(spec)):
+        raise ExportRefused(f"{spec.name}: ONNX Runtime and Keras differ by {difference:.2g}; at most {allowed:g}")
     if not (spread := float(np.ptp(np.concatenate(probabilities)))) >= LEAST_SPREAD:
         raise ExportRefused(f"{spec.name}: {count} rows get answers within {spread:.2g} of each other")
     return difference
