@@ -94,8 +94,10 @@ def largest_difference(spec: ModelSpec) -> float:
 
 
 def check_numbers(model: onnx.ModelProto, trained: Trained, rows: Rows) -> float:
-    """The greatest difference between ONNX Runtime and Keras on real features; raises ExportRefused where it is too great, and for
-    a network that gives every row the same answer."""
+    """The greatest difference between ONNX Runtime and Keras on real features.
+
+    Raises ExportRefused where it is too great, and for a network that gives every row the same answer.
+    """
     spec, runtime = trained.spec, session(model.SerializeToString())
     count = min(GATE_BATCHES * GATE_BATCH, len(rows.clip_of_row))
     chosen = np.linspace(0, len(rows.clip_of_row) - 1, count).astype(np.int64)
