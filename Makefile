@@ -32,12 +32,9 @@ models-all: corpus  ## all seven, where they are not there yet (README's table: 
 	@$(RUN) -m training train multimodal cnn cnn_lstm lstm --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
 	@$(RUN) -m training train vgg16 vgg16_lstm yamnet --clips $(COSTLY_CLIPS) --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing
 
-compare-heads: corpus  ## what it costs `multimodal` to name kinds, and what the published head does
+compare-heads: corpus  ## the single-logit head of `multimodal` beside the published one
 	@train="$(RUN) -m training train multimodal --clips 4000 --data $(DATA) --seed $(SEED) $(TRAINING) --if-missing"; \
-	$$train --repository build/heads/kinds; \
-	$$train --repository build/heads/no-kinds --kinds-weight 0; \
-	$$train --repository build/heads/reference --head reference; \
-	for head in kinds no-kinds reference; do echo "== $$head"; \
+	for head in logit reference; do echo "== $$head"; $$train --repository build/heads/$$head --head $$head; \
 	$(RUN) -m training evaluate multimodal --data $(DATA) --repository build/heads/$$head --json build/heads/$$head.json; done
 
 corpus: .venv/.done .venv-triton/.done

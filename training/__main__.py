@@ -99,9 +99,6 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--clips", type=_positive, metavar="N", help="only so many, of every split its share")
     command.add_argument("--head", choices=("logit", "reference"), default="logit", help="of `multimodal`")
     command.add_argument(
-        "--kinds-weight", type=float, help="of the loss of `multimodal`'s kinds; 0 leaves them untrained"
-    )
-    command.add_argument(
         "--precision",
         choices=("float32", "mixed_bfloat16"),
         default="float32",

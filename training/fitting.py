@@ -36,7 +36,6 @@ class Schedule:
     epochs: int
     batch: int
     seed: int
-    kinds_weight: float
 
     @property
     def heard_only(self) -> int:
@@ -44,13 +43,13 @@ class Schedule:
         return 0 if self.recipe.listener else round(HEARD_ONLY * self.epochs)
 
 
-def schedule(recipe: Recipe, rows: int, seed: int, kinds_weight: float, epochs: int | None = None) -> Schedule:
+def schedule(recipe: Recipe, rows: int, seed: int, epochs: int | None = None) -> Schedule:
     """The recipe's schedule on so many training rows, with at most `epochs` passes."""
     batch = recipe.batch
     while batch > SMALLEST_BATCH and recipe.epochs * rows < recipe.least_steps * batch:
         batch //= 2
     passes = max(recipe.epochs, -(-recipe.least_steps * batch // rows))
-    return Schedule(recipe, min(passes, epochs or passes), batch, seed, kinds_weight)
+    return Schedule(recipe, min(passes, epochs or passes), batch, seed)
 
 
 def fit_in(
@@ -73,13 +72,12 @@ def _fit(network: models.Model, schedule: Schedule, source: Source) -> dict[str,
     recipe, epochs = schedule.recipe, schedule.epochs
     batches = TrainingBatches(source, schedule.batch, schedule.seed, heard_only=schedule.heard_only)
     rate = _rate(recipe.rate, epochs, len(batches))
-    losses, weights = {PROBABILITY.name: "binary_crossentropy"}, {PROBABILITY.name: 1.0}
+    losses = {PROBABILITY.name: "binary_crossentropy"}
     if source.spec.names_kind:
-        losses[KINDS.name], weights[KINDS.name] = "sparse_categorical_crossentropy", schedule.kinds_weight
+        losses[KINDS.name] = "sparse_categorical_crossentropy"
     network.compile(
         keras.optimizers.Adam(rate, clipnorm=LARGEST_STEP),
         losses,
-        loss_weights=weights,
         weighted_metrics={name: ["accuracy"] for name in losses},
     )
     # With one output Keras calls the loss just so, and the weighted accuracy by its own name.

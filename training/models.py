@@ -31,6 +31,8 @@ Head = Literal["logit", "reference"]
 
 EMBEDDING: Final = 100
 WORDS: Final = 128  # units of the text LSTM
+KIND_EMBEDDING: Final = 64
+KIND_WORDS: Final = 64
 DROPOUT: Final = 0.3
 NORM_MOMENTUM: Final = 0.9  # of running statistics: small corpora have few steps
 WORD_DROPOUT: Final = 0.2
@@ -66,8 +68,7 @@ def multimodal_head(vocabulary_size: int, head: Head = "logit", *, names_kind: b
     probability = _reference_answer(joined_halves) if head == "reference" else _probability(joined_halves)
     outputs = {PROBABILITY.name: probability}
     if names_kind:
-        kinds = layers.Dense(KINDS.shape[0], activation="softmax", name=KINDS.name, dtype=SINGLE)
-        outputs[KINDS.name] = kinds(joined_halves)
+        outputs[KINDS.name] = _kind(features, token_input, vocabulary_size)
     return keras.Model([features, token_input], outputs, name="multimodal_head")
 
 
@@ -190,6 +191,17 @@ def _pooled(steps: Tensor) -> Tensor:
 
 def _probability(x: Tensor) -> Tensor:
     return layers.Dense(1, activation="sigmoid", name=PROBABILITY.name, dtype=SINGLE)(x)
+
+
+def _kind(heard: Tensor, tokens: Tensor, vocabulary_size: int) -> Tensor:
+    """Which kind of emergency it is, by a reader of its own: it shares nothing that is trained with the probability, so
+    naming kinds cannot harm it. Built last, so that the probability's first weights do not depend on it either."""
+    x = layers.SpatialDropout1D(WORD_DROPOUT, dtype=SINGLE)(
+        layers.Embedding(vocabulary_size, KIND_EMBEDDING, dtype=SINGLE)(tokens)
+    )
+    read = [layers.LSTM(KIND_WORDS, dtype=SINGLE)(x), layers.GlobalMaxPooling1D(dtype=SINGLE)(x)]
+    evidence = layers.Dropout(DROPOUT, dtype=SINGLE)(layers.Concatenate(dtype=SINGLE)([*read, heard]))
+    return layers.Dense(KINDS.shape[0], activation="softmax", name=KINDS.name, dtype=SINGLE)(evidence)
 
 
 def _reference_answer(x: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def train_and_export(arguments: argparse.Namespace) -> int:
 
 def _trainer(corpus: Corpus, arguments: argparse.Namespace) -> Trainer:
     with quiet_tensorflow():
-        from training.train import KINDS_WEIGHT, Options, Trainer
+        from training.train import Options, Trainer
 
     options = Options(
         corpus,
@@ -73,7 +73,6 @@ def _trainer(corpus: Corpus, arguments: argparse.Namespace) -> Trainer:
         dtype=arguments.dtype,
         head=arguments.head,
         precision=arguments.precision,
-        kinds_weight=KINDS_WEIGHT if arguments.kinds_weight is None else arguments.kinds_weight,
     )
     return Trainer(options)
 

@@ -25,8 +25,6 @@ from training.manifest import EMERGENCY_KINDS
 from training.recipes import RECIPES, Recipe
 from training.row_batches import Source
 
-KINDS_WEIGHT: Final = 1.0  # of the loss, beside the probability's 1
-
 
 @dataclass(frozen=True)
 class Options:
@@ -43,7 +41,6 @@ class Options:
     variants: int = 0
     dtype: Dtype = "float32"  # of the features on disk
     head: models.Head = "logit"
-    kinds_weight: float = KINDS_WEIGHT
     precision: Precision = "float32"
 
     def base_weights(self, spec: ModelSpec) -> Path | None:
@@ -98,7 +95,7 @@ class Trainer:
         precision: Precision = options.precision if base is None else "float32"
         prepared = time.monotonic()
         of_training = len(rows.rows_of("train"))
-        plan = schedule(recipe, of_training, options.seed, options.kinds_weight, options.epochs)
+        plan = schedule(recipe, of_training, options.seed, options.epochs)
         network, fitted = fit_in(precision, partial(_build, spec, recipe, options), plan, source)
         record = {
             **fitted,
@@ -113,7 +110,7 @@ class Trainer:
         used: dict[str, Any] = {"seed": options.seed, "variants": variants, "precision": precision}
         used["dtype"] = options.dtype
         if spec.names_kind:
-            used |= {"head": options.head, "kinds_weight": options.kinds_weight}
+            used["head"] = options.head
         return Trained(spec, network, text_settings, pretrained, {**record, **_facts(network), "options": used}), rows
 
 

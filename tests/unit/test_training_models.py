@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from preprocess_service.model_spec import MODELS, VGG16
+from preprocess_service.model_spec import KINDS, MODELS, PROBABILITY, TOKENS, VGG16
 from training import models, yamnet
 from training.recipes import RECIPES
 
@@ -49,6 +49,23 @@ def test_multimodal_has_the_published_layers(multimodal):
             ("Dense", 3),
         ]
     )
+
+
+def fitted_probability(names_kind: bool):
+    """What the probability's part of `multimodal` has become after a few steps."""
+    keras.utils.set_random_seed(5)
+    head = models.multimodal_head(40, names_kind=names_kind)
+    losses = {name: "sparse_categorical_crossentropy" for name in head.output_names if name == KINDS.name}
+    head.compile(keras.optimizers.Adam(1e-2, clipnorm=1.0), losses | {PROBABILITY.name: "binary_crossentropy"})
+    random = np.random.default_rng(5)
+    x = {"features": random.normal(size=(64, 64)), TOKENS.name: random.integers(0, 40, (64, 12))}
+    y = {PROBABILITY.name: random.integers(0, 2, (64, 1)), KINDS.name: random.integers(0, 14, (64, 1))}
+    head.fit(x, {name: y[name] for name in head.output_names}, batch_size=16, epochs=3, shuffle=False, verbose=0)
+    return head.predict(x, verbose=0)[PROBABILITY.name]
+
+
+def test_naming_kinds_does_not_touch_the_probability():
+    np.testing.assert_allclose(fitted_probability(names_kind=True), fitted_probability(names_kind=False), rtol=1e-5)
 
 
 def test_vgg16_has_the_published_parameters(vgg16):

@@ -163,6 +163,104 @@ single ones: the longer the recording, the likelier a false alarm. Look at the t
 """
 Global___Warning: _TypeAlias = Warning  # noqa: Y015
 
+class _Speaker:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpeakerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Speaker.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPEAKER_UNSPECIFIED: _Speaker.ValueType  # 0
+    """as CALLER"""
+    SPEAKER_CALLER: _Speaker.ValueType  # 1
+    SPEAKER_AGENT: _Speaker.ValueType  # 2
+
+class Speaker(_Speaker, metaclass=_SpeakerEnumTypeWrapper): ...
+
+SPEAKER_UNSPECIFIED: Speaker.ValueType  # 0
+"""as CALLER"""
+SPEAKER_CALLER: Speaker.ValueType  # 1
+SPEAKER_AGENT: Speaker.ValueType  # 2
+Global___Speaker: _TypeAlias = Speaker  # noqa: Y015
+
+class _AlertState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlertStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALERT_STATE_UNSPECIFIED: _AlertState.ValueType  # 0
+    ALERT_STATE_CLEAR: _AlertState.ValueType  # 1
+    ALERT_STATE_RAISED: _AlertState.ValueType  # 2
+
+class AlertState(_AlertState, metaclass=_AlertStateEnumTypeWrapper): ...
+
+ALERT_STATE_UNSPECIFIED: AlertState.ValueType  # 0
+ALERT_STATE_CLEAR: AlertState.ValueType  # 1
+ALERT_STATE_RAISED: AlertState.ValueType  # 2
+Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
+
+class _Degradation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEGRADATION_UNSPECIFIED: _Degradation.ValueType  # 0
+    DEGRADATION_NO_TRANSCRIPT: _Degradation.ValueType  # 1
+    """the model reads text and has none of this party yet"""
+    DEGRADATION_AUDIO_GAP: _Degradation.ValueType  # 2
+    """audio of the window was lost"""
+    DEGRADATION_CONCEALED: _Degradation.ValueType  # 3
+    """audio of the window was made up to conceal a loss"""
+    DEGRADATION_SILENCE: _Degradation.ValueType  # 4
+    """no sound in the window above -60 dB of full scale: no evidence"""
+    DEGRADATION_COMFORT_NOISE: _Degradation.ValueType  # 5
+    """nothing but steady noise: no evidence"""
+    DEGRADATION_HOLD_MUSIC: _Degradation.ValueType  # 6
+    """nothing but tones or music: no evidence"""
+    DEGRADATION_CLIPPED: _Degradation.ValueType  # 7
+    """more than 1 % of the window's samples stand at full scale"""
+    DEGRADATION_SHORT_WINDOW: _Degradation.ValueType  # 8
+    """the call, or what is known of it after a resumption, is shorter than a window"""
+    DEGRADATION_LATE: _Degradation.ValueType  # 9
+    """hops before this one were skipped, since more was due than could be judged"""
+    DEGRADATION_UNTRAINED_BASE: _Degradation.ValueType  # 10
+    """as WARNING_UNTRAINED_BASE"""
+    DEGRADATION_NOT_MONITORED: _Degradation.ValueType  # 11
+    """no model answered: the probability is not set, and nobody watches the call now"""
+    DEGRADATION_TRANSCRIPT_UNUSED: _Degradation.ValueType  # 12
+    """a transcript came for a model that reads none"""
+
+class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
+    """Why an update deserves less trust than usual. What carries no evidence is not scored: the smoothed score stands still."""
+
+DEGRADATION_UNSPECIFIED: Degradation.ValueType  # 0
+DEGRADATION_NO_TRANSCRIPT: Degradation.ValueType  # 1
+"""the model reads text and has none of this party yet"""
+DEGRADATION_AUDIO_GAP: Degradation.ValueType  # 2
+"""audio of the window was lost"""
+DEGRADATION_CONCEALED: Degradation.ValueType  # 3
+"""audio of the window was made up to conceal a loss"""
+DEGRADATION_SILENCE: Degradation.ValueType  # 4
+"""no sound in the window above -60 dB of full scale: no evidence"""
+DEGRADATION_COMFORT_NOISE: Degradation.ValueType  # 5
+"""nothing but steady noise: no evidence"""
+DEGRADATION_HOLD_MUSIC: Degradation.ValueType  # 6
+"""nothing but tones or music: no evidence"""
+DEGRADATION_CLIPPED: Degradation.ValueType  # 7
+"""more than 1 % of the window's samples stand at full scale"""
+DEGRADATION_SHORT_WINDOW: Degradation.ValueType  # 8
+"""the call, or what is known of it after a resumption, is shorter than a window"""
+DEGRADATION_LATE: Degradation.ValueType  # 9
+"""hops before this one were skipped, since more was due than could be judged"""
+DEGRADATION_UNTRAINED_BASE: Degradation.ValueType  # 10
+"""as WARNING_UNTRAINED_BASE"""
+DEGRADATION_NOT_MONITORED: Degradation.ValueType  # 11
+"""no model answered: the probability is not set, and nobody watches the call now"""
+DEGRADATION_TRANSCRIPT_UNUSED: Degradation.ValueType  # 12
+"""a transcript came for a model that reads none"""
+Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
+
 @_typing.final
 class AudioFormat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -657,3 +755,455 @@ class ListModelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class StreamRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIG_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
+    TRANSCRIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def config(self) -> Global___StreamConfig:
+        """the first message, and no other"""
+
+    @_builtins.property
+    def audio(self) -> Global___StreamAudio: ...
+    @_builtins.property
+    def transcript(self) -> Global___StreamTranscript: ...
+    def __init__(
+        self,
+        *,
+        config: Global___StreamConfig | None = ...,
+        audio: Global___StreamAudio | None = ...,
+        transcript: Global___StreamTranscript | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "request", b"request", "transcript", b"transcript"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "request", b"request", "transcript", b"transcript"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio", "transcript"]  # noqa: Y015
+    _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
+
+Global___StreamRequest: _TypeAlias = StreamRequest  # noqa: Y015
+
+@_typing.final
+class StreamConfig(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    HOP_S_FIELD_NUMBER: _builtins.int
+    RESUMPTION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """as in ClassifyRequest"""
+    model_version: _builtins.str
+    """as in ClassifyRequest; empty follows every promotion, in the middle of the call, too"""
+    call_id: _builtins.str
+    """as in ClassifyRequest"""
+    priority: Global___Priority.ValueType
+    """URGENT goes first whenever more is due than can be judged at once"""
+    hop_s: _builtins.float
+    """Seconds of audio between two updates, 0.25 to 10; 0 stands for 1."""
+    @_builtins.property
+    def format(self) -> Global___AudioFormat:
+        """Headerless encodings only. Of two channels the first is the caller and the second the agent: each is judged by
+        itself, and the alert follows the caller. `channel` is not looked at.
+        """
+
+    @_builtins.property
+    def resumption(self) -> Global___Resumption:
+        """absent at the beginning of a call"""
+
+    def __init__(
+        self,
+        *,
+        format: Global___AudioFormat | None = ...,
+        model: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        priority: Global___Priority.ValueType = ...,
+        hop_s: _builtins.float = ...,
+        resumption: Global___Resumption | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "resumption", b"resumption"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "format", b"format", "hop_s", b"hop_s", "model", b"model", "model_version", b"model_version", "priority", b"priority", "resumption", b"resumption"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamConfig: _TypeAlias = StreamConfig  # noqa: Y015
+
+@_typing.final
+class Resumption(_message.Message):
+    """Where a call goes on that another stream began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    POSITION_FRAMES_FIELD_NUMBER: _builtins.int
+    position_frames: _builtins.int
+    """Where the audio that follows begins, in frames from the call's beginning (a frame: one sample of every channel). At
+    least a window before the state's position, or 0, or else the first windows are shorter and say so.
+    """
+    @_builtins.property
+    def state(self) -> Global___CallState:
+        """The last update that arrived; absent if none did."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___CallState | None = ...,
+        position_frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position_frames", b"position_frames", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resumption: _TypeAlias = Resumption  # noqa: Y015
+
+@_typing.final
+class CallState(_message.Message):
+    """All that the service must know of a call to go on with it besides the last window of audio and the last words. It
+    comes with every update.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_FIELD_NUMBER: _builtins.int
+    POSITION_FRAMES_FIELD_NUMBER: _builtins.int
+    SMOOTHED_FIELD_NUMBER: _builtins.int
+    RAISED_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_S_FIELD_NUMBER: _builtins.int
+    BELOW_SINCE_S_FIELD_NUMBER: _builtins.int
+    ALERTS_FIELD_NUMBER: _builtins.int
+    STRONGEST_FIELD_NUMBER: _builtins.int
+    STRONGEST_AT_S_FIELD_NUMBER: _builtins.int
+    LOST_FRAMES_FIELD_NUMBER: _builtins.int
+    SKIPPED_HOPS_FIELD_NUMBER: _builtins.int
+    update: _builtins.int
+    """the number of that update"""
+    position_frames: _builtins.int
+    """of audio that it covers"""
+    smoothed: _builtins.float
+    raised: _builtins.bool
+    changed_at_s: _builtins.float
+    """when `raised` last changed, in seconds of audio"""
+    below_since_s: _builtins.float
+    """since when a raised alert might be cleared; negative: not"""
+    alerts: _builtins.int
+    """raised so far"""
+    strongest: _builtins.float
+    """the greatest probability so far, ..."""
+    strongest_at_s: _builtins.float
+    """... and the end of its window"""
+    lost_frames: _builtins.int
+    """reported as lost so far"""
+    skipped_hops: _builtins.int
+    """see CallUpdate.skipped_hops"""
+    def __init__(
+        self,
+        *,
+        update: _builtins.int = ...,
+        position_frames: _builtins.int = ...,
+        smoothed: _builtins.float = ...,
+        raised: _builtins.bool = ...,
+        changed_at_s: _builtins.float = ...,
+        below_since_s: _builtins.float = ...,
+        alerts: _builtins.int = ...,
+        strongest: _builtins.float = ...,
+        strongest_at_s: _builtins.float = ...,
+        lost_frames: _builtins.int = ...,
+        skipped_hops: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "below_since_s", b"below_since_s", "changed_at_s", b"changed_at_s", "lost_frames", b"lost_frames", "position_frames", b"position_frames", "raised", b"raised", "skipped_hops", b"skipped_hops", "smoothed", b"smoothed", "strongest", b"strongest", "strongest_at_s", b"strongest_at_s", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallState: _TypeAlias = CallState  # noqa: Y015
+
+@_typing.final
+class StreamAudio(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
+    LOST_FRAMES_FIELD_NUMBER: _builtins.int
+    CONCEALED_FRAMES_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Numbers of audio and transcript messages: 1, 2, 3, ... over the whole call, resumptions included; a message that is
+    sent again keeps its number. A number that is not the next one ends the stream, except that the first one after a
+    resumption may be any.
+    """
+    audio: _builtins.bytes
+    """Whole frames in the format of the configuration, any number of them up to 10 s; empty where `lost_frames` says it all."""
+    lost_frames: _builtins.int
+    """Frames that were lost on the way here and come before `audio`: they take their time, and are heard as silence."""
+    concealed_frames: _builtins.int
+    """`audio` was made up by a bridge to conceal a loss of as many frames."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        audio: _builtins.bytes = ...,
+        lost_frames: _builtins.int = ...,
+        concealed_frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "concealed_frames", b"concealed_frames", "lost_frames", b"lost_frames", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamAudio: _TypeAlias = StreamAudio  # noqa: Y015
+
+@_typing.final
+class StreamTranscript(_message.Message):
+    """What a recogniser has understood. An event that is not final replaces the speaker's last one that was not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    START_S_FIELD_NUMBER: _builtins.int
+    END_S_FIELD_NUMBER: _builtins.int
+    SPEAKER_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """as in StreamAudio"""
+    text: _builtins.str
+    is_final: _builtins.bool
+    start_s: _builtins.float
+    """When it was said, in seconds of the call's audio; both 0: up to now."""
+    end_s: _builtins.float
+    speaker: Global___Speaker.ValueType
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        text: _builtins.str = ...,
+        is_final: _builtins.bool = ...,
+        start_s: _builtins.float = ...,
+        end_s: _builtins.float = ...,
+        speaker: Global___Speaker.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_s", b"end_s", "is_final", b"is_final", "sequence", b"sequence", "speaker", b"speaker", "start_s", b"start_s", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamTranscript: _TypeAlias = StreamTranscript  # noqa: Y015
+
+@_typing.final
+class StreamResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def update(self) -> Global___CallUpdate: ...
+    @_builtins.property
+    def summary(self) -> Global___CallSummary:
+        """the last message"""
+
+    def __init__(
+        self,
+        *,
+        update: Global___CallUpdate | None = ...,
+        summary: Global___CallSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "summary", b"summary", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "summary", b"summary", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["update", "summary"]  # noqa: Y015
+    _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
+
+Global___StreamResponse: _TypeAlias = StreamResponse  # noqa: Y015
+
+@_typing.final
+class PartyScore(_message.Message):
+    """What is known of one party at an update."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    SCORED_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """Calibrated probability of an emergency, by the window that ends at covered_s."""
+    scored: _builtins.bool
+    """False where the window carries no evidence, or nothing answered: then the smoothed score has not moved."""
+    @_builtins.property
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]: ...
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindProbability]:
+        """as in Verdict"""
+
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        degradations: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+        scored: _builtins.bool = ...,
+        kinds: _abc.Iterable[Global___KindProbability] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "kinds", b"kinds", "probability", b"probability", "scored", b"scored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartyScore: _TypeAlias = PartyScore  # noqa: Y015
+
+@_typing.final
+class CallUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COVERED_S_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    SMOOTHED_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    ALERT_CHANGED_AT_S_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    SKIPPED_HOPS_FIELD_NUMBER: _builtins.int
+    LAG_MS_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """1, 2, 3, ... over the whole call, resumptions included."""
+    covered_s: _builtins.float
+    """Seconds of the call's audio up to the end of the window."""
+    acknowledged_sequence: _builtins.int
+    """Every message up to this one has been taken in; for a resumption, see the state's position."""
+    smoothed: _builtins.float
+    """of the caller, by the model's alert policy"""
+    alert: Global___AlertState.ValueType
+    alert_changed_at_s: _builtins.float
+    model: _builtins.str
+    model_version: _builtins.str
+    skipped_hops: _builtins.int
+    """Hops of the whole call that were not judged because more was due than could be."""
+    lag_ms: _builtins.float
+    """Milliseconds from the arrival of the window's last audio to the sending of this update, and what they went to."""
+    @_builtins.property
+    def caller(self) -> Global___PartyScore: ...
+    @_builtins.property
+    def agent(self) -> Global___PartyScore:
+        """absent where the audio has one channel"""
+
+    @_builtins.property
+    def times(self) -> Global___StageTimes: ...
+    @_builtins.property
+    def state(self) -> Global___CallState: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        covered_s: _builtins.float = ...,
+        acknowledged_sequence: _builtins.int = ...,
+        caller: Global___PartyScore | None = ...,
+        agent: Global___PartyScore | None = ...,
+        smoothed: _builtins.float = ...,
+        alert: Global___AlertState.ValueType = ...,
+        alert_changed_at_s: _builtins.float = ...,
+        model: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        skipped_hops: _builtins.int = ...,
+        lag_ms: _builtins.float = ...,
+        times: Global___StageTimes | None = ...,
+        state: Global___CallState | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "caller", b"caller", "state", b"state", "times", b"times"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_sequence", b"acknowledged_sequence", "agent", b"agent", "alert", b"alert", "alert_changed_at_s", b"alert_changed_at_s", "caller", b"caller", "covered_s", b"covered_s", "lag_ms", b"lag_ms", "model", b"model", "model_version", b"model_version", "number", b"number", "skipped_hops", b"skipped_hops", "smoothed", b"smoothed", "state", b"state", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallUpdate: _TypeAlias = CallUpdate  # noqa: Y015
+
+@_typing.final
+class CallSummary(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    AUDIO_S_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    STRONGEST_AT_S_FIELD_NUMBER: _builtins.int
+    ALERTED_FIELD_NUMBER: _builtins.int
+    ALERTS_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    TIMELINE_FIELD_NUMBER: _builtins.int
+    TIMELINE_FROM_S_FIELD_NUMBER: _builtins.int
+    UPDATES_FIELD_NUMBER: _builtins.int
+    SKIPPED_HOPS_FIELD_NUMBER: _builtins.int
+    LOST_S_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    model: _builtins.str
+    model_version: _builtins.str
+    audio_s: _builtins.float
+    probability: _builtins.float
+    """The strongest evidence of the caller."""
+    strongest_at_s: _builtins.float
+    """the end of its window"""
+    alerted: _builtins.bool
+    """at any time"""
+    alerts: _builtins.int
+    alert: Global___AlertState.ValueType
+    """at the end"""
+    timeline_from_s: _builtins.float
+    updates: _builtins.int
+    skipped_hops: _builtins.int
+    lost_s: _builtins.float
+    @_builtins.property
+    def timeline(self) -> _containers.RepeatedCompositeFieldContainer[Global___WindowScore]:
+        """The caller's windows, in order of time; of a resumed call only those since then (`timeline_from_s`)."""
+
+    @_builtins.property
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
+        """that any of this stream's updates had"""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        audio_s: _builtins.float = ...,
+        probability: _builtins.float = ...,
+        strongest_at_s: _builtins.float = ...,
+        alerted: _builtins.bool = ...,
+        alerts: _builtins.int = ...,
+        alert: Global___AlertState.ValueType = ...,
+        timeline: _abc.Iterable[Global___WindowScore] | None = ...,
+        timeline_from_s: _builtins.float = ...,
+        updates: _builtins.int = ...,
+        skipped_hops: _builtins.int = ...,
+        lost_s: _builtins.float = ...,
+        degradations: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "alerted", b"alerted", "alerts", b"alerts", "audio_s", b"audio_s", "call_id", b"call_id", "degradations", b"degradations", "lost_s", b"lost_s", "model", b"model", "model_version", b"model_version", "probability", b"probability", "skipped_hops", b"skipped_hops", "strongest_at_s", b"strongest_at_s", "timeline", b"timeline", "timeline_from_s", b"timeline_from_s", "updates", b"updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallSummary: _TypeAlias = CallSummary  # noqa: Y015

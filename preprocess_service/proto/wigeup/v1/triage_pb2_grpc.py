@@ -40,6 +40,11 @@ class TriageStub:
                 request_serializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.Verdict.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/wigeup.v1.Triage/ClassifyStream',
+                request_serializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.StreamRequest.SerializeToString,
+                response_deserializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.StreamResponse.FromString,
+                _registered_method=True)
         self.Preprocess = channel.unary_unary(
                 '/wigeup.v1.Triage/Preprocess',
                 request_serializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.PreprocessRequest.SerializeToString,
@@ -59,6 +64,17 @@ class TriageServicer:
     def Classify(self, request, context):
         """Judges one recording. A recording longer than the model's window is cut into overlapping
         windows; the verdict then carries their timeline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyStream(self, request_iterator, context):
+        """Judges a call while it goes on. The first message is the configuration; then audio, losses and transcript events come
+        in any order. An update comes for every hop of the call's audio, and a summary after the caller's half-close.
+
+        The service keeps nothing of a call once its stream is gone. To go on after a broken connection, on this server or
+        another, open a new stream whose configuration holds a Resumption, and send again whatever was not acknowledged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +101,11 @@ def add_TriageServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.ClassifyRequest.FromString,
                     response_serializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.Verdict.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.StreamRequest.FromString,
+                    response_serializer=preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.StreamResponse.SerializeToString,
             ),
             'Preprocess': grpc.unary_unary_rpc_method_handler(
                     servicer.Preprocess,
@@ -125,6 +146,33 @@ class Triage:
             '/wigeup.v1.Triage/Classify',
             preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.ClassifyRequest.SerializeToString,
             preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.Verdict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/wigeup.v1.Triage/ClassifyStream',
+            preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.StreamRequest.SerializeToString,
+            preprocess__service_dot_proto_dot_wigeup_dot_v1_dot_triage__pb2.StreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

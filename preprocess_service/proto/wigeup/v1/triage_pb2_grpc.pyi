@@ -37,6 +37,13 @@ class TriageStub:
     """Judges one recording. A recording longer than the model's window is cut into overlapping
     windows; the verdict then carries their timeline.
     """
+    ClassifyStream: _grpc.StreamStreamMultiCallable[_triage_pb2.StreamRequest, _triage_pb2.StreamResponse]
+    """Judges a call while it goes on. The first message is the configuration; then audio, losses and transcript events come
+    in any order. An update comes for every hop of the call's audio, and a summary after the caller's half-close.
+
+    The service keeps nothing of a call once its stream is gone. To go on after a broken connection, on this server or
+    another, open a new stream whose configuration holds a Resumption, and send again whatever was not acknowledged.
+    """
     Preprocess: _grpc.UnaryUnaryMultiCallable[_triage_pb2.PreprocessRequest, _triage_pb2.PreprocessResponse]
     """Returns the tensors that Classify would send to Triton, for callers that talk to Triton themselves."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_triage_pb2.ListModelsRequest, _triage_pb2.ListModelsResponse]
@@ -50,6 +57,13 @@ class TriageAsyncStub(TriageStub):
     Classify: _aio.UnaryUnaryMultiCallable[_triage_pb2.ClassifyRequest, _triage_pb2.Verdict]  # type: ignore[assignment]
     """Judges one recording. A recording longer than the model's window is cut into overlapping
     windows; the verdict then carries their timeline.
+    """
+    ClassifyStream: _aio.StreamStreamMultiCallable[_triage_pb2.StreamRequest, _triage_pb2.StreamResponse]  # type: ignore[assignment]
+    """Judges a call while it goes on. The first message is the configuration; then audio, losses and transcript events come
+    in any order. An update comes for every hop of the call's audio, and a summary after the caller's half-close.
+
+    The service keeps nothing of a call once its stream is gone. To go on after a broken connection, on this server or
+    another, open a new stream whose configuration holds a Resumption, and send again whatever was not acknowledged.
     """
     Preprocess: _aio.UnaryUnaryMultiCallable[_triage_pb2.PreprocessRequest, _triage_pb2.PreprocessResponse]  # type: ignore[assignment]
     """Returns the tensors that Classify would send to Triton, for callers that talk to Triton themselves."""
@@ -67,6 +81,19 @@ class TriageServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_triage_pb2.Verdict, _abc.Awaitable[_triage_pb2.Verdict]]:
         """Judges one recording. A recording longer than the model's window is cut into overlapping
         windows; the verdict then carries their timeline.
+        """
+
+    @_abc_1.abstractmethod
+    def ClassifyStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_triage_pb2.StreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_triage_pb2.StreamResponse], _abc.AsyncIterator[_triage_pb2.StreamResponse]]:
+        """Judges a call while it goes on. The first message is the configuration; then audio, losses and transcript events come
+        in any order. An update comes for every hop of the call's audio, and a summary after the caller's half-close.
+
+        The service keeps nothing of a call once its stream is gone. To go on after a broken connection, on this server or
+        another, open a new stream whose configuration holds a Resumption, and send again whatever was not acknowledged.
         """
 
     @_abc_1.abstractmethod
