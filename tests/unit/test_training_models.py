@@ -87,7 +87,9 @@ def test_vgg16_reads_weights_from_a_file(tmp_path: Path):
 def test_the_default_head_is_one_logit_and_the_kinds(multimodal):
     default = models.multimodal(902)
 
-    published_head, logit, kinds = 772 + 10 + 3, 192 + 1, 192 * 14 + 14
+    published_head, logit = 772 + 10 + 3, 192 + 1
+    embedding, lstm, answer = 902 * 64, 4 * 64 * (64 + 64 + 1), (64 + 64 + 64) * 14 + 14
+    kinds = embedding + lstm + answer
     assert default.count_params() == multimodal.count_params() - published_head + logit + kinds
 
 
