@@ -9,8 +9,9 @@ from client.base import ClientBase
 from client.channel import open_aio_channel
 from client.errors import ModelNotFound, error_from_rpc
 from client.formats import AudioFormat, Channel, Priority
+from client.replies import model_infos, preprocessed, verdict
 from client.requests import classify_request, preprocess_request
-from client.results import Health, ModelInfo, Preprocessed, Verdict, model_infos, preprocessed, verdict
+from client.results import Health, ModelInfo, Preprocessed, Verdict
 from client.stubs import UNKNOWN_SERVICE, AioStubs, health, health_request
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 

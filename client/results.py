@@ -3,11 +3,8 @@
 import base64
 import dataclasses
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from preprocess_service.proto.wigeup.v1 import triage_pb2
 
 
 class Result:
@@ -147,86 +144,92 @@ class Health(Result):
         return self.status == "SERVING"
 
 
-def verdict(message: triage_pb2.Verdict) -> Verdict:
-    """Converts the answer of Classify."""
-    return Verdict(
-        call_id=message.call_id,
-        model=message.model,
-        model_version=message.model_version,
-        probability=_shortest(message.probability),
-        threshold=_shortest(message.threshold),
-        uncertain_from=_shortest(message.uncertain_from),
-        emergency=message.emergency,
-        decision=_decision_name(message),
-        kinds=tuple(KindProbability(kind.name, _shortest(kind.probability)) for kind in message.kinds),
-        audio_s=message.audio_s,
-        timeline=tuple(WindowScore(w.start_s, w.end_s, _shortest(w.probability)) for w in message.timeline),
-        times=_stage_times(message.times),
-        warnings=tuple(_warning_name(number) for number in message.warnings),
-    )
+@dataclass(frozen=True, slots=True)
+class CallState(Result):
+    """What a service must know of a call to go on with it: the API's CallState, field by field."""
+
+    update: int
+    position_frames: int
+    smoothed: float
+    raised: bool
+    changed_at_s: float
+    below_since_s: float
+    alerts: int
+    strongest: float
+    strongest_at_s: float
+    lost_frames: int
+    skipped_hops: int
 
 
-def preprocessed(message: triage_pb2.PreprocessResponse) -> Preprocessed:
-    """Converts the answer of Preprocess."""
-    return Preprocessed(
-        model=message.model,
-        model_version=message.model_version,
-        inputs=tuple(Tensor(t.name, t.datatype, tuple(t.shape), t.raw_contents) for t in message.inputs),
-        rows=tuple(AudioSpan(row.start_s, row.end_s) for row in message.rows),
-    )
+@dataclass(frozen=True, slots=True)
+class PartyScore(Result):
+    """One party at an update; `probability` is None where no model answered, and that is not "normal".
+
+    `degradations` are the API's names in lower case, such as "audio_gap" or "not_monitored". Where it was not `scored`
+    the window carries no evidence, and the smoothed score has not moved.
+    """
+
+    probability: float | None
+    degradations: tuple[str, ...]
+    scored: bool
+    kinds: tuple[KindProbability, ...]
 
 
-def model_infos(message: triage_pb2.ListModelsResponse) -> tuple[ModelInfo, ...]:
-    """Converts the answer of ListModels."""
-    return tuple(_model_info(model) for model in message.models)
+@dataclass(frozen=True, slots=True)
+class CallUpdate(Result):
+    """What the service has found in a live call up to `covered_s`; `alert` is "clear" or "raised".
+
+    `agent` is None where the audio has one channel. `smoothed` is the caller's, by the model's alert policy.
+    """
+
+    number: int
+    covered_s: float
+    acknowledged_sequence: int
+    caller: PartyScore
+    agent: PartyScore | None
+    smoothed: float
+    alert: str
+    alert_changed_at_s: float
+    model: str
+    model_version: str
+    skipped_hops: int
+    lag_ms: float
+    times: StageTimes
+    state: CallState
+
+    @property
+    def raised(self) -> bool:
+        """Whether the alert stands."""
+        return self.alert == "raised"
+
+    @property
+    def monitored(self) -> bool:
+        """Whether a model answered. If not, nobody watches the call, whatever `alert` says."""
+        return "not_monitored" not in self.caller.degradations
 
 
-def _model_info(message: triage_pb2.Model) -> ModelInfo:
-    return ModelInfo(
-        name=message.name,
-        version=message.version,
-        is_default=message.is_default,
-        window_s=message.window_s,
-        reads_transcript=message.reads_transcript,
-        inputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in message.inputs),
-        outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in message.outputs),
-        threshold_with_transcript=_shortest(message.threshold_with_transcript),
-        threshold_without_transcript=_shortest(message.threshold_without_transcript),
-        uncertain_from_with_transcript=_shortest(message.uncertain_from_with_transcript),
-        uncertain_from_without_transcript=_shortest(message.uncertain_from_without_transcript),
-        kinds=tuple(message.kinds),
-        loaded=message.loaded,
-        precision=message.precision,
-        provider=message.provider,
-        figures=dict(message.figures),
-        corpus=message.corpus,
-    )
+@dataclass(frozen=True, slots=True)
+class CallSummary(Result):
+    """A live call from its beginning to its end; `timeline` begins at `timeline_from_s`.
 
+    The names in `alert` (at the end) and `degradations` (at any time) are those of CallUpdate.
+    """
 
-def _stage_times(message: triage_pb2.StageTimes) -> StageTimes:
-    return StageTimes(**{f.name: _shortest(getattr(message, f.name)) for f in dataclasses.fields(StageTimes)})
-
-
-def _decision_name(message: triage_pb2.Verdict) -> str:
-    if message.decision not in (triage_pb2.DECISION_NORMAL, triage_pb2.DECISION_UNCERTAIN):
-        return "emergency" if message.emergency else "normal"  # the most that an older or newer service lets us say
-    return triage_pb2.Decision.Name(message.decision).removeprefix("DECISION_").lower()
-
-
-def _warning_name(number: triage_pb2.Warning.ValueType) -> str:
-    try:
-        return triage_pb2.Warning.Name(number).removeprefix("WARNING_").lower()
-    except ValueError:  # a newer service may warn of what this client does not know
-        return f"unknown_{number}"
-
-
-def _shortest(single: float) -> float:
-    """The float with fewest digits that is the same single-precision number: 0.93, not 0.9300000071525574."""
-    for digits in range(6, 9):
-        candidate = float(f"{single:.{digits}g}")
-        if struct.pack("<f", candidate) == struct.pack("<f", single):
-            return candidate
-    return single
+    call_id: str
+    model: str
+    model_version: str
+    audio_s: float
+    probability: float
+    strongest_at_s: float
+    alerted: bool
+    alerts: int
+    alert: str
+    timeline: tuple[WindowScore, ...]
+    timeline_from_s: float
+    updates: int
+    skipped_hops: int
+    lost_s: float
+    degradations: tuple[str, ...]
 
 
 def _plain(value: object) -> object:

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from client.command.panels import STYLES, WARNING_WORDS, WORDS, strongest, warning_words
-from client.results import Tensor, WindowScore, verdict
+from client.replies import verdict
+from client.results import Tensor, WindowScore
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 
 

@@ -1,0 +1,1 @@
+"""Calls judged while they go on."""
