@@ -1,0 +1,1 @@
+"""Telephony protocols as sources of live calls; each protocol's module is imported only where it is used."""
