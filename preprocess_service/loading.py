@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,7 +25,8 @@ class Loader:
 
     It unloads only what it has loaded itself and what no request is using, so that services may share a Triton; a model
     that another service took away is loaded again by whoever needs it next. Of models in `kept` it unloads none, and of
-    the others none that it has just loaded: callers of ever another model would have Triton do nothing but load.
+    the others none that it has just loaded: callers of ever another model would have Triton do nothing but load. One
+    that may give way but is in use, or is only being loaded, stays beside the new one until nobody uses it.
     """
 
     def __init__(
@@ -55,8 +57,7 @@ class Loader:
             self._users[name] -= 1
             if name in self._own:
                 self._own.move_to_end(name)
-            if self._surplus(self._own) > 0 and self._trimming is None:
-                self._trimming = asyncio.create_task(self._trim())
+            self._trim_soon()
 
     async def bring(self, name: str, version: int, deadline: Deadline) -> None:
         """Returns when Triton has that version ready, or has loaded whatever it finds of the model.
@@ -77,6 +78,7 @@ class Loader:
                 self._own[name] = time.monotonic()
             finally:
                 self._coming.discard(name)
+        self._trim_soon()  # whoever wanted it may have gone
 
     def gone(self, name: str) -> None:
         """Somebody else has had Triton unload the model, or Triton was started anew."""
@@ -97,32 +99,39 @@ class Loader:
                 f"WIGEUP_LOADED_MODELS names {', '.join(sorted(self._kept))}"
             )
         surplus = self._surplus(self._own.keys() | self._coming)
-        settled = [each for each in self._settled() if each != name]
+        stays_s = self._stays_s()
+        settled = [each for each, left_s in stays_s.items() if left_s <= 0 and each != name]
         if surplus > len(settled) and name not in self._own:
-            left_s = min((left for left in map(self._stays_s, self._own) if left > 0), default=self._min_stay_s)
+            left_s = min(left_s for each, left_s in stays_s.items() if left_s > 0 and each != name)
             raise Overloaded(
                 f"model {name!r} is not loaded: {self._max} others are, as many as may be on demand, and the next one "
-                f"gives way in {left_s:.0f} s",
-                retry_after_ms=max(LEAST_RETRY_MS, round(1000 * left_s)),
+                f"gives way in {math.ceil(left_s)} s",
+                retry_after_ms=max(LEAST_RETRY_MS, math.ceil(1000 * left_s)),
             )
-        # One in use stays beside the new one until its requests end.
         await self._unload([each for each in settled if self._is_idle(each)][:surplus])
 
     def _surplus(self, names: Collection[str]) -> int:
         """How many of these models are more than may be loaded on demand."""
         return 0 if self._max is None else max(0, len(names) - self._max)
 
-    def _settled(self) -> list[str]:
-        """What may give way, the least recently used first."""
-        return [name for name in self._own if self._stays_s(name) <= 0]
+    def _stays_s(self) -> dict[str, float]:
+        """How long each still stays, whether or not it is used, the least recently used first; 0 or less: no longer.
 
-    def _stays_s(self, name: str) -> float:
-        return self._own[name] + self._min_stay_s - time.monotonic()
+        One that is being loaded has all of its stay before it.
+        """
+        now = time.monotonic()
+        left_s = {name: loaded + self._min_stay_s - now for name, loaded in self._own.items()}
+        return left_s | {name: self._min_stay_s for name in self._coming if name not in left_s}
+
+    def _trim_soon(self) -> None:
+        if self._surplus(self._own) > 0 and self._trimming is None:
+            self._trimming = asyncio.create_task(self._trim())
 
     async def _trim(self) -> None:
         try:
             # Not the next idle one where these are in use: it would be loaded again for its next request.
-            oldest = self._settled()[: self._surplus(self._own)]
+            settled = [name for name, left_s in self._stays_s().items() if left_s <= 0]
+            oldest = settled[: self._surplus(self._own)]
             await self._unload([each for each in oldest if self._is_idle(each)])
         finally:
             self._trimming = None

@@ -127,6 +127,57 @@ def test_one_in_use_stays_beside_the_new_one_until_its_requests_end():
     assert told == ["load cnn", "load lstm", "unload lstm"]
 
 
+def test_one_that_may_give_way_as_soon_as_it_comes_keeps_nobody_out():
+    async def run() -> tuple[list[str], list[str]]:
+        bench = Bench()
+        bench.triton.go_on.clear()
+        first = asyncio.create_task(bench.ask("cnn"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(bench.ask("lstm"))
+        await asyncio.sleep(0)
+        meanwhile = list(bench.triton.told)
+        bench.triton.go_on.set()
+        await asyncio.gather(first, second)
+        await bench.loader.close()
+        return meanwhile, bench.triton.told
+
+    meanwhile, told = asyncio.run(run())
+    assert meanwhile == ["load cnn", "load lstm"]
+    assert told == ["load cnn", "load lstm", "unload cnn"]
+
+
+def test_one_that_comes_when_nobody_wants_it_any_more_takes_the_room_of_the_one_before():
+    async def run() -> list[str]:
+        bench = Bench()
+        await bench.ask("cnn")
+        bench.triton.go_on.clear()
+        with bench.loader.use("cnn"):
+            late = asyncio.create_task(bench.loader.bring("lstm", 1, Deadline(LONG_S)))
+            await asyncio.sleep(0)
+        bench.triton.go_on.set()
+        await late
+        await bench.loader.close()
+        return bench.triton.told
+
+    assert asyncio.run(run()) == ["load cnn", "load lstm", "unload cnn"]
+
+
+@pytest.mark.parametrize("stay_s", [0.001, 0.4, LONG_S])
+def test_a_refusal_never_says_that_the_next_one_gives_way_at_once(stay_s):
+    async def run() -> Overloaded:
+        bench = Bench(min_stay_s=stay_s)
+        bench.triton.go_on.clear()  # one that is being loaded has all of its stay before it
+        first = asyncio.create_task(bench.ask("cnn"))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match=r"gives way in [1-9]\d* s") as refusal:
+            await bench.ask("lstm")
+        bench.triton.go_on.set()
+        await first
+        return refusal.value
+
+    assert asyncio.run(run()).retry_after_ms == max(1000, 1000 * stay_s)
+
+
 def test_a_failed_load_takes_no_room():
     async def run() -> list[str]:
         bench = Bench(min_stay_s=LONG_S)
