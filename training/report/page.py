@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from training.report.findings import Findings
+from training.report.font import FAMILY, font_face
 from training.report.html import Markup, element, joined
 from training.report.method import method
 from training.report.model_sections import model_section
@@ -18,7 +19,7 @@ _STYLE: Final = Markup(
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --paper: #14181c; --soft: #a3afb8; --line: #36404a;
   --raised: #1d242b; --bad: #ff8b8e; --warn: #f0c36d; --good: #8fd3ae; } }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem 1.5rem 4rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.55 "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", NanumGothic, system-ui, sans-serif; }
+  font: 16px/1.55 "HANGUL", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", system-ui, sans-serif; }
 h1 { line-height: 1.2; } h2 { margin-top: 3rem; border-bottom: 1px solid var(--line); }
 nav ol { columns: 14rem; } a { color: inherit; } small, figcaption { color: var(--soft); font-size: .8rem; }
 .wide { overflow-x: auto; margin: 1.5rem 0; } .wide p { margin: .3rem 0; }
@@ -32,7 +33,7 @@ figure { margin: 1.5rem 0; } figure img { max-width: 100%; background: #fff; bor
 .bad { border-color: var(--bad); } .bad strong { color: var(--bad); font-size: 1.4rem; }
 .warn { border-color: var(--warn); } .warn strong { color: var(--warn); }
 .good { border-color: var(--good); } .good strong { color: var(--good); }
-"""
+""".replace("HANGUL", FAMILY)
 )
 
 
@@ -65,6 +66,6 @@ def page(findings: Findings) -> str:
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
-        element("style", _STYLE),
+        element("style", joined([font_face(title + body), _STYLE])),
     )
     return joined([Markup("<!DOCTYPE html>\n"), element("html", head, element("body", body), lang="en")])
