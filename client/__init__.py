@@ -9,6 +9,7 @@ Importing it loads gRPC, protobuf and the standard library, nothing else.
 """
 
 from client.aio import AsyncTriageClient
+from client.bridges.calls import Transcript
 from client.channel import DEFAULT_ADDRESS, DEFAULT_DEADLINE_S, MAX_RECEIVE_BYTES, MAX_SEND_BYTES
 from client.errors import (
     AccessDenied,
@@ -24,6 +25,8 @@ from client.errors import (
     TriageError,
 )
 from client.formats import AudioFormat, Channel, Encoding, Priority
+from client.live.call import LiveCall
+from client.live.options import LiveOptions
 from client.results import (
     AudioSpan,
     CallState,
@@ -61,6 +64,8 @@ __all__ = [
     "Health",
     "InvalidRequest",
     "KindProbability",
+    "LiveCall",
+    "LiveOptions",
     "MessageTooLarge",
     "ModelInfo",
     "ModelNotFound",
@@ -74,6 +79,7 @@ __all__ = [
     "StageTimes",
     "Tensor",
     "TensorSpec",
+    "Transcript",
     "TriageClient",
     "TriageError",
     "Verdict",

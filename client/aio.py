@@ -9,6 +9,11 @@ from client.base import ClientBase
 from client.channel import open_aio_channel
 from client.errors import ModelNotFound, error_from_rpc
 from client.formats import AudioFormat, Channel, Priority
+from client.live.call import LiveCall
+from client.live.line import Line
+from client.live.messages import stream_config
+from client.live.options import LiveOptions
+from client.live.watch import OnMonitored
 from client.replies import model_infos, preprocessed, verdict
 from client.requests import classify_request, preprocess_request
 from client.results import Health, ModelInfo, Preprocessed, Verdict
@@ -109,6 +114,32 @@ class AsyncTriageClient(ClientBase):
             return health(await self._ask(self._open().check_health, request, deadline_s, wait_for_ready))
         except ModelNotFound:
             return UNKNOWN_SERVICE
+
+    def live_call(
+        self,
+        *,
+        format: AudioFormat,  # noqa: A002 - the field's name in the API
+        call_id: str = "",
+        model: str = "",
+        model_version: str = "",
+        priority: Priority = Priority.NORMAL,
+        hop_s: float = 0.0,
+        resume: bool = True,
+        options: LiveOptions | None = None,
+        on_monitored: OnMonitored | None = None,
+    ) -> LiveCall:
+        """A call that is judged while it goes on: an asynchronous context manager, see LiveCall.
+
+        `format` is headerless; of two channels the first is the caller, the second the agent. `hop_s` are the seconds
+        of audio between two updates, 0.25 to 10; 0 stands for 1. Without `resume` a lost connection ends the call.
+        `on_monitored` hears whether the call is watched, with the reason, whenever that changes; at first it is not.
+        Raises InvalidRequest; what the service refuses comes out of the call. The client's deadline does not hold.
+        """
+        config = stream_config(
+            format, call_id=call_id, model=model, model_version=model_version, priority=priority, hop_s=hop_s
+        )
+        line = Line(self._open, self._settings)
+        return LiveCall(line, config, format, options or LiveOptions(), resume=resume, on_monitored=on_monitored)
 
     def _open(self) -> AioStubs:
         # Not in __init__: the channel belongs to the event loop that runs when it is made.
