@@ -18,7 +18,7 @@ from preprocess_service.contract import MODEL_FILE, Contract, Decision, Graph, s
 from preprocess_service.model_spec import ModelSpec
 from training.dataset import Rows
 from training.precision.attempt import Attempt, canary_of, choose_recipe, judge_int8
-from training.precision.gate import Gate, Runtime
+from training.precision.gate import Gate, Runtime, shortage
 from training.precision.graphs import Int8Maker, make_fp16
 from training.precision.served import TRITON_PYTHON, GraphFailed, ServedGraph, TritonEnvironmentMissing
 from training.precision.timing import INT8_FILE
@@ -49,7 +49,7 @@ def attempt_precisions(
     reference = onnxruntime.InferenceSession(str(folder / MODEL_FILE), providers=["CPUExecutionProvider"])
     gates = Gates(reference, spec, rows, contract.decision)
     graphs, figures = {MODEL_FILE: exported}, dict(contract.figures)
-    fp16 = _try_fp16(folder, spec, gates.test, reference, exported.canary.tolerance)
+    fp16 = _try_fp16(folder, spec, rows, gates, reference, exported.canary.tolerance)
     int8 = _try_int8(folder, spec, rows, gates, exported.canary.tolerance, python)
     for attempt, file, served in ((int8, INT8_FILE, spec.cpu.graph_file), (fp16, FP16_FILE, spec.gpu.graph_file)):
         console.print(f"{spec.name}: {attempt}", markup=False, highlight=False, soft_wrap=True)
@@ -89,6 +89,8 @@ class Gates:
 
 def _try_int8(folder: Path, spec: ModelSpec, rows: Rows, gates: Gates, tolerance: float, python: Path) -> Attempt:
     """Judges the chosen recipe on the test split; its file is in `folder` where it is accepted."""
+    if objection := shortage(rows, "validation", "test"):
+        return Attempt("int8", "", None, (objection,))
     with tempfile.TemporaryDirectory(prefix="quantize-") as temporary:
         try:
             made, chosen = choose_recipe(
@@ -108,13 +110,15 @@ def _try_int8(folder: Path, spec: ModelSpec, rows: Rows, gates: Gates, tolerance
         return judged
 
 
-def _try_fp16(folder: Path, spec: ModelSpec, gate: Gate, reference: Runtime, tolerance: float) -> Attempt:
+def _try_fp16(folder: Path, spec: ModelSpec, rows: Rows, gates: Gates, reference: Runtime, tolerance: float) -> Attempt:
     """Judges half precision on the GPU where there is one, else on the CPU; its file stays only if it passes, and is
     served only if a GPU judged it."""
+    if objection := shortage(rows, "test"):
+        return Attempt("fp16", "", None, (objection,))
     made = folder / FP16_FILE
     make_fp16(folder / MODEL_FILE, made)
     runtime = session(made)
-    comparison = gate.compare(runtime)
+    comparison = gates.test.compare(runtime)
     canary = canary_of(runtime, reference, spec, tolerance)
     provider, size = runtime.get_providers()[0], made.stat().st_size
     if comparison.objections:

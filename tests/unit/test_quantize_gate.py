@@ -11,7 +11,7 @@ import pytest
 from preprocess_service.contract import Decision, OperatingPoint
 from preprocess_service.model_spec import CNN, MULTIMODAL, TensorSpec
 from training.dataset import Rows
-from training.precision.gate import Comparison, Gate
+from training.precision.gate import LEAST_CLIPS, Comparison, Gate, shortage
 
 CLIPS = 400
 POINT = OperatingPoint(scale=1.0, offset=0.0, threshold=0.5, uncertain_from=0.3)
@@ -164,3 +164,11 @@ def test_answers_that_are_no_numbers_are_refused(rows):
 )
 def test_the_limits_are_those_of_the_rules(change, accepted):
     assert (replace(GOOD, **change).objections == []) == accepted
+
+
+def test_few_clips_are_no_ground_to_judge_on(rows):
+    splits = ["test"] * LEAST_CLIPS + ["validation"] * (LEAST_CLIPS - 1)
+    scarce = replace(rows, splits=np.array(splits + ["train"] * (CLIPS - len(splits))))
+
+    assert shortage(scarce, "test") is None
+    assert shortage(scarce, "test", "validation") == "cannot be judged: 49 validation clips; at least 50"

@@ -23,6 +23,7 @@ LARGEST_RECALL_FALL: Final = 0.005  # at 1 % false positives
 LARGEST_LOSS: Final = 0.005  # of the emergencies: so many more may be called normal, which no human sees
 LEAST_KIND_AGREEMENT: Final = 0.95  # of the emergencies' likeliest kinds; many calls lie between two kinds
 _ROUNDING: Final = 1e-12
+LEAST_CLIPS: Final = 50  # of a split; fewer would agree, or not, by luck
 MOST_CLIPS: Final = 1000
 MOST_CLIPS_OF_PICTURES: Final = 300  # VGG-16 takes ten times as long
 
@@ -79,6 +80,14 @@ class _View:
     @property
     def bands(self) -> NDArray[np.int64]:
         return bands(self.judged.probabilities, self.judged.thresholds, self.judged.uncertain_from)
+
+
+def shortage(rows: Rows, *splits: Split) -> str | None:
+    """Why no graph can be judged on those splits: the first that has too few clips; None where all have enough."""
+    for split in splits:
+        if (clips := len(np.unique(rows.clip_of_row[rows.rows_of(split)]))) < LEAST_CLIPS:
+            return f"cannot be judged: {clips} {split} clips; at least {LEAST_CLIPS}"
+    return None
 
 
 class Gate:
