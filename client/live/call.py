@@ -10,6 +10,7 @@ from client.errors import CallCancelled, ServiceFailure, TriageError
 from client.formats import AudioFormat
 from client.live.gathering import Gathering, frame_bytes_of
 from client.live.line import Line
+from client.live.messages import check_transcript
 from client.live.options import LiveOptions
 from client.live.replay import Replay
 from client.live.session import Session
@@ -46,7 +47,7 @@ class LiveCall:
         self._session = Session(
             line, config, self._replay, options, resume=resume, watch=self._watch, hand_on=self._hand_on
         )
-        self._rate_hz = audio_format.sample_rate_hz
+        self._rate_hz, self._channels = audio_format.sample_rate_hz, max(1, audio_format.channels)
         self._updates: asyncio.Queue[CallUpdate | None] = asyncio.Queue()
         self._room, self._ended = asyncio.Event(), asyncio.Event()
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -121,8 +122,12 @@ class LiveCall:
         return False
 
     def send_transcript(self, transcript: Transcript) -> None:
-        """Takes a recogniser's event; never waits. Raises the TriageError that ended the call."""
+        """Takes a recogniser's event; never waits.
+
+        Raises InvalidRequest for one that no service takes, and the TriageError that ended the call.
+        """
         self._check_open()
+        check_transcript(transcript, self._channels)
         self._flush()
         self._replay.add(transcript)
         self._session.wake()
@@ -207,7 +212,9 @@ class LiveCall:
         self._ended.set()
         self._room.set()
         self._updates.put_nowait(None)
-        self._watch.set(False, "the call has ended" if failure is None else failure.message)
+        if failure is not None and not isinstance(failure, CallClosed):
+            self._watch.set(False, failure.message)
+        self._watch.end()
 
 
 class CallClosed(CallCancelled):

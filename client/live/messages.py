@@ -1,5 +1,7 @@
 """Messages of ClassifyStream from plain values."""
 
+import math
+
 from client.bridges.calls import Audio, Transcript
 from client.errors import InvalidRequest
 from client.formats import AudioFormat, Priority
@@ -31,6 +33,15 @@ def stream_config(
         )
     except (TypeError, ValueError) as error:
         raise InvalidRequest(f"the request cannot be written: {error}") from error
+
+
+def check_transcript(transcript: Transcript, channels: int) -> None:
+    """Raises InvalidRequest for a transcript that would end its call."""
+    if transcript.from_agent and channels == 1:
+        raise InvalidRequest("a transcript of the agent; the call's audio has one channel, the caller's")
+    start_s, end_s = transcript.start_s, transcript.end_s
+    if not (math.isfinite(end_s) and 0 <= start_s <= end_s):
+        raise InvalidRequest(f"a transcript from {start_s} s to {end_s} s; times go forwards from 0")
 
 
 def resumed(
