@@ -1,6 +1,8 @@
 """The recordings that a load test sends: a folder with manifest.csv, or with transcripts beside the audio."""
 
 import csv
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from preprocess_service.proto.wigeup.v1 import triage_pb2
 
 MANIFEST_NAME = "manifest.csv"
 MANIFEST_COLUMNS = ("path", "text")
+MOST_IN_MEMORY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ def load_clips(folder: Path) -> list[Clip]:
     if not clips:
         raise ValueError(f"no recordings in {folder}")
     return clips
+
+
+def some(clips: Sequence[Clip], seed: int = 1) -> list[Clip]:
+    """All clips, or MOST_IN_MEMORY of them by chance: the whole of a large corpus would fill the memory."""
+    return list(clips) if len(clips) <= MOST_IN_MEMORY else random.Random(seed).sample(clips, MOST_IN_MEMORY)
 
 
 def _from_manifest(manifest: Path) -> list[Clip]:

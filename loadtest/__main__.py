@@ -1,0 +1,131 @@
+"""`python -m loadtest live` and `python -m loadtest open`: load in open loop, with honest times."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+
+from client.command.machine import open_output, write_json
+from loadtest import arguments, tables
+from loadtest.circumstances import circumstances
+from loadtest.clips import load_clips, some
+from loadtest.generators import GeneratorFailed, Generators, TapePlan, start_generators
+from loadtest.live import LiveTarget
+from loadtest.live_result import LiveResult, summarise
+from loadtest.open_loop import OpenResult, UnaryTarget, send_openly
+from loadtest.search import PAUSE_S, find_most
+from loadtest.servers import Cost, Meter
+
+CARRIED, NOT_CARRIED, WRONG_USAGE, NOT_VALID, INTERRUPTED = 0, 1, 2, 3, 130
+MS_A_S: Final = 1000
+
+Figures = Mapping[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a load test; returns its exit code (see --help; 130 interrupted)."""
+    options = arguments.parse(argv)
+    # The figures themselves may go to standard output.
+    console = Console(stderr=options.json == "-")
+    around = circumstances(options.triton)
+    try:
+        code, figures = _live(options, console) if options.command == "live" else _open(options, console)
+        if options.json:
+            given = {key: value if _is_plain(value) else str(value) for key, value in vars(options).items()}
+            with open_output(options.json) as stream:
+                write_json({**around, "options": given, **figures}, stream)
+    except (GeneratorFailed, OSError, ValueError) as error:
+        print(f"loadtest: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        print("loadtest: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | dict)
+
+
+def _live(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    target = LiveTarget(
+        options.address,
+        hop_s=options.hop,
+        model=options.model,
+        channels=options.channels,
+        drain_s=options.drain,
+        root_certificates=arguments.root_certificates(options),
+    )
+    most = options.most if options.find else options.calls
+    count, message_s = min(options.tapes, most), options.message_ms / MS_A_S
+    plan = TapePlan(options.clips, count, options.seconds, message_s, options.transcripts, options.seed)
+    costs: list[Cost] = []
+    with start_generators(target, plan, options.processes) as generators:
+
+        def measure(calls: int) -> LiveResult:
+            result, cost = _measure(options, generators, calls)
+            costs.append(cost)
+            console.print(tables.live_panel(result, cost))
+            return result
+
+        if not options.find:
+            result = measure(options.calls)
+            return _code(result.is_valid, result.shortcomings), _live_figures(result, costs[0])
+        found = find_most(measure, options.calls, options.most, options.limit)
+    console.print(tables.search_panel(found))
+    steps = [_live_figures(step, cost) for step, cost in zip(found.steps, costs, strict=True)]
+    # At most one step found the generator late: the last.
+    code = CARRIED if found.calls else _code(found.steps[-1].is_valid, found.steps[-1].shortcomings)
+    return code, {"carried_calls": found.calls, "ended_by": found.ended_by, "steps": steps}
+
+
+def _measure(options: argparse.Namespace, generators: Generators, calls: int) -> tuple[LiveResult, Cost]:
+    meter = Meter(arguments.servers(options), generators.pids)
+    readings = generators.hold(calls)
+    cost = meter.stop()
+    return summarise(readings), cost
+
+
+def _live_figures(result: LiveResult, cost: Cost) -> Figures:
+    each = cost.server_cpu_ms_per(result.audio_s)
+    return {"result": result.to_dict(), "servers": cost.to_dict(), "server_cpu_ms_per_audio_s": each}
+
+
+def _open(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    target = UnaryTarget(options.address, options.deadline, options.channels, arguments.root_certificates(options))
+    clips = some(load_clips(options.clips), options.seed)
+    requests = [clip.request(options.model).SerializeToString() for clip in clips]
+    results: list[OpenResult] = []
+    costs: list[Cost] = []
+    for rate in options.rates or [options.rate]:
+        if results:
+            time.sleep(PAUSE_S)
+        meter = Meter(arguments.servers(options), [os.getpid()])
+        results.append(asyncio.run(send_openly(target, requests, rate, options.seconds, options.seed)))
+        costs.append(meter.stop())
+    console.print(tables.open_panel(results, costs))
+    steps = [_open_figures(each, cost) for each, cost in zip(results, costs, strict=True)]
+    shortcomings = [reason for each in results for reason in each.shortcomings]
+    return _code(all(each.is_valid for each in results), shortcomings), {"steps": steps}
+
+
+def _open_figures(result: OpenResult, cost: Cost) -> Figures:
+    each = cost.server_cpu_ms_per(result.calls)
+    return {"result": result.to_dict(), "servers": cost.to_dict(), "server_cpu_ms_per_call": each}
+
+
+def _code(is_valid: bool, shortcomings: Sequence[str]) -> int:
+    if not is_valid:
+        return NOT_VALID
+    return NOT_CARRIED if shortcomings else CARRIED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Arguments of `python -m loadtest`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from client.channel import DEFAULT_ADDRESS, DEFAULT_DEADLINE_S, is_loopback
+from loadtest.servers import SERVERS, Servers
+
+MOST_CALLS, LONGEST_S, HIGHEST_RATE, LONGEST_SEARCH_S = 5000, 600.0, 5000.0, 3600.0
+HOPS_S, MESSAGES_MS = (0.25, 10.0), (20.0, 500.0)
+EXIT_CODES: Final = "Exit codes: 0 all was carried, 1 it was not, 2 wrong usage, 3 the generator was too late to tell."
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses and checks the command line; a wrong one ends the process with code 2 and a message."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest", description="Load, honestly timed.", epilog=EXIT_CODES)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    shared = _shared()
+    _add_live(commands.add_parser("live", parents=[shared], help="live calls in real time", epilog=EXIT_CODES))
+    _add_open(commands.add_parser("open", parents=[shared], help="unary calls at a given rate", epilog=EXIT_CODES))
+    options = parser.parse_args(argv)
+    if not is_loopback(options.address) and not options.i_own_this_address:
+        parser.error(f"{options.address} is not this machine; load on a service that others use keeps callers from it: "
+                     "--i-own-this-address if that cannot be")  # fmt: skip
+    if not is_loopback(options.triton) and not options.i_own_this_address:
+        parser.error(f"--triton {options.triton} is not this machine: --i-own-this-address if that is meant")
+    if options.command == "live" and options.seconds < options.hop:
+        parser.error(f"--seconds {options.seconds:g} is less than one hop of {options.hop:g} s")
+    return options
+
+
+def servers(options: argparse.Namespace) -> Servers:
+    """Where the servers are."""
+    return Servers(options.address, options.triton, options.triton_metrics, options.pids)
+
+
+def root_certificates(options: argparse.Namespace) -> bytes | None:
+    """The PEM file's bytes; raises OSError."""
+    path: Path | None = options.tls_roots
+    return None if path is None else path.read_bytes()
+
+
+def _shared() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    option = shared.add_argument
+    option("--address", default=DEFAULT_ADDRESS, metavar="HOST:PORT", help="the service (default %(default)s)")
+    option("--i-own-this-address", action="store_true", help="allow an address that is not this machine's loopback")
+    option("--tls-roots", type=Path, metavar="PEM", help="use TLS, with these root certificates")
+    option("--clips", type=Path, default=Path("data/synthetic"), metavar="FOLDER", help="recordings (%(default)s)")
+    option("--model", default="", metavar="NAME", help="default: the service's own")
+    option("--channels", type=_integer(1, 64), default=4, metavar="N", help="connections a process (%(default)s)")
+    option("--seed", type=int, default=1, metavar="N", help="of clips, pauses and arrivals (%(default)s)")
+    option("--json", metavar="FILE", help="write the figures and their circumstances (- for standard output)")
+    option("--triton", default="127.0.0.1:8001", metavar="HOST:PORT", help="Triton's gRPC (%(default)s)")
+    option("--triton-metrics", default="http://127.0.0.1:8002/metrics", metavar="URL", help="%(default)s")
+    option("--pids", type=_pids, default={}, metavar="NAME=PID,...",
+           help="processes of `service` and `triton`; default: those that listen on their ports")  # fmt: skip
+    return shared
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--calls", type=_integer(1, MOST_CALLS), default=240, metavar="N", help="at once (%(default)s)")
+    option("--seconds", type=_number(0.25, LONGEST_S), default=60.0, metavar="S", help="of each call (%(default)g)")
+    option("--hop", type=_number(*HOPS_S), default=1.0, metavar="S", help="of audio between updates (%(default)g)")
+    option("--message-ms", type=_number(*MESSAGES_MS), default=200.0, metavar="MS", help="of audio (%(default)g)")
+    option("--transcripts", type=_number(0, 1), default=0.5, metavar="SHARE", help="of calls (%(default)g)")
+    option("--tapes", type=_integer(1, 1000), default=64, metavar="N", help="different callers (%(default)s)")
+    option("--processes", type=_integer(1, 64), default=1, metavar="N", help="that make the load (%(default)s)")
+    option("--drain", type=_number(0.1, 60), default=10.0, metavar="S", help="wait for summaries (%(default)g)")
+    option("--find", action="store_true", help="search the most calls that are carried, from --calls in steps of 10 %%")
+    option("--most", type=_integer(1, MOST_CALLS), default=1000, metavar="N", help="of --find (%(default)s)")
+    option("--limit", type=_number(1, LONGEST_SEARCH_S), default=1200.0, metavar="S", help="of --find (%(default)g)")
+
+
+def _add_open(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    rates = parser.add_mutually_exclusive_group()
+    rate = _number(0.01, HIGHEST_RATE)
+    rates.add_argument("--rate", type=rate, default=50.0, metavar="R", help="calls a second (%(default)g)")
+    rates.add_argument("--rates", type=lambda text: [rate(each) for each in text.split(",")], metavar="R,R,...")
+    option("--seconds", type=_number(0.1, LONGEST_S), default=30.0, metavar="S", help="at each rate (%(default)g)")
+    option("--deadline", type=_number(0.01, 60), default=DEFAULT_DEADLINE_S, metavar="S", help="(%(default)g)")
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not (math.isfinite(value) and least <= value <= most):
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
+        return value
+
+    return number
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not between {least} and {most}")
+        return value
+
+    return integer
+
+
+def _pids(text: str) -> dict[str, list[int]]:
+    pids: dict[str, list[int]] = {}
+    for part in text.split(","):
+        name, _, pid = part.partition("=")
+        if name not in SERVERS or not pid.isdecimal():
+            raise argparse.ArgumentTypeError(f"{part!r} is not NAME=PID with a name of {', '.join(SERVERS)}")
+        pids.setdefault(name, []).append(int(pid))
+    return pids
