@@ -17,7 +17,7 @@ from preprocess_service.model_spec import KINDS, MFCC, PICTURE, WAVEFORM, ModelS
 
 FILE_NAME: Final = "contract.json"
 MODEL_FILE: Final = "model.onnx"  # the graph as it was exported, in single precision
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 # A version with a file of this name answers whoever asks for it by number, and nobody else, until the file is removed.
 CANDIDATE_MARKER: Final = "CANDIDATE"
 # Probabilities are moved off 0 and 1 before a logit is taken; float32 has no finer steps near 1.
@@ -102,6 +102,58 @@ class Decision(_Part):
         return np.where(has_words, read, heard)
 
 
+class AlertFigures(_Part):
+    """What a policy made of calls put together from validation clips; times are medians and 90th percentiles over the
+    calls with an emergency, the missed ones as infinitely late, and None where that is not reached."""
+
+    hours: float = Field(ge=0)  # of normal calls
+    false_alarms: int = Field(ge=0)
+    # No more false alarms an hour, at 95 %: the exact Poisson bound; None without an hour to count in.
+    at_most_per_hour: float | None = Field(ge=0)
+    emergency_calls: int = Field(ge=0)
+    raised_before: int = Field(ge=0)  # of these, before the emergency began: neither found nor missed
+    missed: int = Field(ge=0)
+    median_delay_s: float | None
+    p90_delay_s: float | None
+
+
+class AlertLevels(_Part):
+    """A smoothed probability raises an alert from `raise_at` on; below `clear_at` it may be cleared."""
+
+    raise_at: float = Field(gt=0, lt=1)
+    clear_at: float = Field(gt=0, lt=1)
+    validation: AlertFigures
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.clear_at >= self.raise_at:
+            raise ValueError(f"clear_at {self.clear_at} is not below raise_at {self.raise_at}")
+        return self
+
+
+class AlertSettings(_Part):
+    """When a live call raises an alert; `preprocess_service.alert` says how. Chosen on validation calls, for at most
+    `false_alarms_per_hour` of normal calls where that could be reached."""
+
+    time_constant_s: float = Field(gt=0, allow_inf_nan=False)  # of the smoothing, in seconds of audio
+    clear_after_s: float = Field(gt=0, allow_inf_nan=False)  # below `clear_at` before an alert is cleared
+    with_transcript: AlertLevels
+    without_transcript: AlertLevels
+    false_alarms_per_hour: float = Field(gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        """Else the first word, which changes the levels, could raise anew what has just been cleared."""
+        raise_at = min(self.with_transcript.raise_at, self.without_transcript.raise_at)
+        clear_at = max(self.with_transcript.clear_at, self.without_transcript.clear_at)
+        if clear_at >= raise_at:
+            raise ValueError(f"clear_at {clear_at} is not below raise_at {raise_at} of calls with and without words")
+        return self
+
+    def levels(self, has_words: bool) -> AlertLevels:
+        return self.with_transcript if has_words else self.without_transcript
+
+
 class TrainingData(_Part):
     corpus: str
     fingerprint: str
@@ -138,6 +190,12 @@ class Graph(_Part):
     gate: dict[str, float]
 
 
+class _Format(BaseModel):
+    """What a contract of any format says."""
+
+    format_version: int = FORMAT_VERSION
+
+
 class Contract(_Part):
     format_version: int = FORMAT_VERSION
     model: str
@@ -146,6 +204,7 @@ class Contract(_Part):
     features: FeatureSettings
     text: TextSettings | None
     decision: Decision
+    alert: AlertSettings
     kinds: KindSettings | None = None
     training_data: TrainingData
     pretrained_base: bool | None  # None for a model without a pretrained part
@@ -186,14 +245,15 @@ def read_contract(version_folder: Path, spec: ModelSpec) -> Contract:
     """Reads and checks the contract of one version; raises ContractMismatch naming what does not fit."""
     path = version_folder / FILE_NAME
     try:
-        contract = Contract.model_validate_json(path.read_bytes())
+        written = path.read_bytes()
+        _check(path, "format_version", _Format.model_validate_json(written).format_version, FORMAT_VERSION)
+        contract = Contract.model_validate_json(written)
     except OSError as error:
         raise ContractMismatch(f"cannot be read: {error.strerror}", path) from error
     except ValidationError as error:
         raise ContractMismatch(_told(error), path) from error
     _check(path, "model", contract.model, spec.name)
     _check(path, "version", contract.version, int(version_folder.name))
-    _check(path, "format_version", contract.format_version, FORMAT_VERSION)
     expected = feature_settings(spec).model_dump()
     for key, value in contract.features.model_dump().items():
         _check(path, f"features.{key}", value, expected[key])

@@ -33,6 +33,7 @@ from preprocess_service.contract import (
 )
 from preprocess_service.features import text
 from preprocess_service.model_spec import KINDS, MODELS, PROBABILITY, ModelSpec
+from tests import alert_settings
 from tests.integration import small_models
 from training.manifest import EMERGENCY_KINDS
 from training.triton_config import write_configs
@@ -103,6 +104,7 @@ def contract(spec: ModelSpec, version: int, *, graphs: dict[str, Graph], files: 
         features=feature_settings(spec),
         text=words if spec.tokens else None,
         decision=Decision(with_transcript=point, without_transcript=point),
+        alert=alert_settings.settings(),
         kinds=KindSettings(names=EMERGENCY_KINDS, temperature=1.0) if spec.names_kind else None,
         training_data=TrainingData(corpus="none", fingerprint="none", clips=0),
         pretrained_base=None,

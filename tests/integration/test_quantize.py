@@ -33,6 +33,7 @@ from preprocess_service.contract import (
     sha256_of,
 )
 from preprocess_service.model_spec import CNN, LSTM, PROBABILITY, ModelSpec, TensorSpec
+from tests import alert_settings
 from tests.triton_process import TritonProcess
 from training.dataset import Rows
 from training.decision import fit_operating_point
@@ -86,6 +87,7 @@ def exported(network: keras.Model, spec: ModelSpec, rows: Rows, folder: Path) ->
         features=feature_settings(spec),
         text=None,
         decision=Decision(with_transcript=point, without_transcript=point),
+        alert=alert_settings.settings(),
         training_data=TrainingData(corpus="noise", fingerprint="", clips=300),
         pretrained_base=None,
         figures={},

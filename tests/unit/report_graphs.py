@@ -24,6 +24,7 @@ from preprocess_service.contract import (
 )
 from preprocess_service.features import text
 from preprocess_service.model_spec import KINDS, PROBABILITY, ModelSpec
+from tests import alert_settings
 from training.manifest import EMERGENCY_KINDS
 from training.recordings import Scorer
 from training.scoring import session
@@ -99,6 +100,7 @@ def contract_of(spec: ModelSpec, files: dict[str, str], fingerprint: str = "unkn
         features=feature_settings(spec),
         text=TextSettings(tokens=text.TOKENS, vocabulary=VOCABULARY, stop_words=frozenset()) if spec.tokens else None,
         decision=Decision(with_transcript=point, without_transcript=point),
+        alert=alert_settings.settings(),
         kinds=KindSettings(names=EMERGENCY_KINDS, temperature=1) if spec.names_kind else None,
         training_data=TrainingData(corpus="synthetic", fingerprint=fingerprint, clips=10),
         pretrained_base=None,

@@ -76,7 +76,7 @@ def test_a_model_of_own_data_is_kept(repository, corpus, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("changes", [{"format_version": 1}, {"format_version": 3, "surprise": 1}], ids=["old", "newer"])
+@pytest.mark.parametrize("changes", [{"format_version": 1}, {"format_version": 4, "surprise": 1}], ids=["old", "newer"])
 def test_a_model_of_own_data_and_another_format_is_kept_and_told(repository, corpus, capsys, changes):
     rewrite(repository / "cnn/1", corpus="our call centre", **changes)
 
