@@ -32,11 +32,12 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
 @pytest.fixture(scope="session")
 def service(triton: TritonProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     log: Path = tmp_path_factory.mktemp("service") / "log"
-    with ServiceProcess(log=log, triton_address=triton.grpc_address) as process:
+    # Triton may take its time: many ask at once, and the machine may have other work.
+    with ServiceProcess(log=log, triton_address=triton.grpc_address, triton_timeout_s=120) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def client(service: ServiceProcess) -> Iterator[TriageClient]:
-    with TriageClient(service.address, deadline_s=30) as connected:
+    with TriageClient(service.address, deadline_s=120) as connected:
         yield connected

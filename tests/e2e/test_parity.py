@@ -77,9 +77,9 @@ def test_served_answers_are_onnx_runtimes(client, triton, corpus, model):
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_every_concurrent_caller_gets_its_own_answer_from_shared_batches(client, triton, corpus, name):
-    # VGG-16 takes tens of times as long: 48 callers would wait longer than the service waits for Triton.
-    callers, rounds = (8, 1) if MODELS[name].audio == PICTURE else (48, 4)
-    clips = held_out(corpus)[:48]
+    # VGG-16 takes tens of times as long.
+    callers, rounds, count = (6, 1, 24) if MODELS[name].audio == PICTURE else (48, 4, 48)
+    clips = held_out(corpus)[:count]
 
     def probability(clip):
         return client.classify((DATA / clip.path).read_bytes(), transcript=clip.text, model=name).probability
@@ -92,7 +92,7 @@ def test_every_concurrent_caller_gets_its_own_answer_from_shared_batches(client,
         after = server.get_inference_statistics(name).model_stats[0]
 
     np.testing.assert_allclose(together, alone * rounds, atol=1e-5)
-    assert len(set(np.round(alone, 6))) > 10  # distinct answers, or the comparison above would show nothing
+    assert len(set(np.round(alone, 6))) > count / 4  # distinct answers, or the comparison above would show nothing
     assert after.execution_count - before.execution_count < after.inference_count - before.inference_count
 
 

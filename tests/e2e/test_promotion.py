@@ -94,7 +94,7 @@ class Stage:
     def arguments(self, command: str, *more: str, model: str = MODEL) -> list[str]:
         places = ["--repository", str(self.repository), "--rejected", str(self.folder / "rejected")]
         addresses = ["--triton", self.triton.grpc_address, "--service", self.service.address]
-        return [command, model, "--data", str(DATA), "--timeout", "60", *places, *addresses, *more]
+        return [command, model, "--data", str(DATA), "--timeout", "180", *places, *addresses, *more]
 
     def run(self, command: str, *more: str, model: str = MODEL) -> Done:
         return run(self.arguments(command, *more, model=model))
@@ -310,10 +310,10 @@ def test_where_nobody_can_be_asked_graphs_are_judged_here_and_a_service_takes_ov
     with stage.caller() as caller:
         promoted = stage.promote(good, *offline)
         new = stage.in_service()
-        assert wait_until(lambda: caller.verdicts[-1].model_version == str(new), 60)
+        assert wait_until(lambda: caller.verdicts[-1].model_version == str(new), 120)
         refused = stage.promote(bad, *offline)
         rolled_back = stage.run("rollback", *offline)
-        assert wait_until(lambda: caller.verdicts[-1].model_version == str(before), 60)
+        assert wait_until(lambda: caller.verdicts[-1].model_version == str(before), 120)
 
     assert [each.code for each in (promoted, refused, rolled_back)] == [0, 1, 0]
     assert "golden clip syn-" in refused.text
@@ -377,6 +377,6 @@ def test_a_way_back_that_cannot_be_proven_says_so_and_what_to_do(stage):
     assert stage.in_service() == before
 
     stage.triton.start()
-    assert wait_until(stage.service.is_serving, 60)
+    assert wait_until(stage.service.is_serving, 120)
     with TriageClient(stage.service.address) as client:
         assert client.classify(AUDIO).model_version == str(before)

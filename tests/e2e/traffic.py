@@ -29,7 +29,7 @@ class Traffic:
     def goes_on(self, count: int = 5) -> bool:
         """Whether so many more verdicts come."""
         before = len(self.verdicts)
-        return wait_until(lambda: len(self.verdicts) >= before + count, 60)
+        return wait_until(lambda: len(self.verdicts) >= before + count, 120)
 
     def __enter__(self) -> Traffic:
         for thread in self._threads:
@@ -41,10 +41,10 @@ class Traffic:
     ) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(150)
 
     def _call(self) -> None:
-        with TriageClient(self._address, deadline_s=30) as client:
+        with TriageClient(self._address, deadline_s=120) as client:
             while not self._ended.is_set():
                 try:
                     self.verdicts.append(client.classify(self._audio, model=self._model))
@@ -83,10 +83,10 @@ class Arrivals:
     def goes_on(self, count: int = 20) -> bool:
         """Whether so many more calls are answered."""
         before = len(self.calls)
-        return wait_until(lambda: len(self.calls) >= before + count, 60)
+        return wait_until(lambda: len(self.calls) >= before + count, 120)
 
     def __enter__(self) -> Arrivals:
-        self._client = TriageClient(self._address, deadline_s=30)
+        self._client = TriageClient(self._address, deadline_s=120)
         self._clock.start()
         return self
 
@@ -94,7 +94,7 @@ class Arrivals:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._clock.join(60)
+        self._clock.join(150)
         self._pool.shutdown()
         self._client.close()
 
