@@ -7,13 +7,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from client.command import arguments, machine
+from client.command.bridge import bridge
 from client.command.classify import classify
 from client.command.plan import UsageError
 from client.command.service import health, models
+from client.command.stream import stream
 from client.errors import TriageError
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "classify": classify,
+    "stream": stream,
+    "bridge": bridge,
     "models": models,
     "health": health,
 }
@@ -22,9 +26,9 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0 fine, 1 file or service error, 2 usage, 130 interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file name that is no text must not end the run
-            stream.reconfigure(errors="backslashreplace")
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):  # a file name that is no text must not end the run
+            output.reconfigure(errors="backslashreplace")
     try:
         args = arguments.parse(argv)
     except SystemExit as end:  # argparse has written its message

@@ -1,5 +1,6 @@
 """The blocking client."""
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -9,9 +10,15 @@ from client.base import ClientBase
 from client.channel import open_channel
 from client.errors import ModelNotFound, error_from_rpc
 from client.formats import AudioFormat, Channel, Priority
+from client.live.blocking import BlockingCall, Chunk
+from client.live.call import LiveCall
+from client.live.line import Line
+from client.live.messages import stream_config
+from client.live.options import LiveOptions
+from client.live.watch import OnMonitored
 from client.replies import model_infos, preprocessed, verdict
 from client.requests import classify_request, preprocess_request
-from client.results import Health, ModelInfo, Preprocessed, Verdict
+from client.results import CallSummary, CallUpdate, Health, ModelInfo, Preprocessed, Verdict
 from client.stubs import UNKNOWN_SERVICE, Stubs, health, health_request
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 
@@ -106,6 +113,37 @@ class TriageClient(ClientBase):
             return health(self._ask(self._stubs.check_health, request, deadline_s, wait_for_ready))
         except ModelNotFound:
             return UNKNOWN_SERVICE
+
+    def stream(
+        self,
+        chunks: Iterable[Chunk],
+        *,
+        format: AudioFormat,  # noqa: A002 - the field's name in the API
+        call_id: str = "",
+        model: str = "",
+        model_version: str = "",
+        priority: Priority = Priority.NORMAL,
+        hop_s: float = 0.0,
+        resume: bool = True,
+        options: LiveOptions | None = None,
+        on_monitored: OnMonitored | None = None,
+    ) -> Iterator[CallUpdate | CallSummary]:
+        """Judges a call while it goes on: updates as they come, and the summary once the chunks have ended.
+
+        `chunks` are headerless audio in `format`, pieces of it with losses (Audio), or Transcripts; they are read in
+        another thread, as fast as the service judges them. The call has a connection of its own. The other arguments
+        are those of `AsyncTriageClient.live_call`; `on_monitored` is called in another thread. Raises TriageError.
+        """
+        self._check_open()
+        config = stream_config(
+            format, call_id=call_id, model=model, model_version=model_version, priority=priority, hop_s=hop_s
+        )
+
+        def open_call() -> LiveCall:
+            line = Line(None, self._settings)
+            return LiveCall(line, config, format, options or LiveOptions(), resume=resume, on_monitored=on_monitored)
+
+        return BlockingCall(chunks, open_call).found()
 
     def _ask(
         self,

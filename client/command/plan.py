@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from client.aio import AsyncTriageClient
 from client.channel import MAX_SEND_BYTES
-from client.command import arguments
+from client.command import arguments, options
 from client.errors import MessageTooLarge
 from client.formats import AudioFormat, Channel, Priority
 from client.recordings import expand, format_of, read_sidecar, read_transcript
@@ -78,14 +78,14 @@ def make_plan(args: argparse.Namespace) -> Plan:
         _check_many(args, len(recordings))
     return Plan(
         recordings=recordings,
-        given_format=arguments.audio_format(args),
+        given_format=options.audio_format(args),
         transcript=_shared_transcript(args),
         sidecars=args.sidecar_transcripts,
         fields=ClassifyFields(
             model=args.model,
             model_version=args.model_version,
             call_id=args.call_id,
-            priority=Priority.URGENT if args.urgent else Priority.NORMAL,
+            priority=options.priority(args),
             channel=arguments.channel(args),
         ),
     )

@@ -13,15 +13,19 @@ Stream = grpc.aio.StreamStreamCall[triage_pb2.StreamRequest, triage_pb2.StreamRe
 
 
 class Line:
-    """The client's connection, until it turns out to be dead; then one of the call's own."""
+    """The client's connection, until it turns out to be dead; then, or where there is none, one of the call's own."""
 
-    def __init__(self, shared: Callable[[], AioStubs], settings: ChannelSettings) -> None:
+    def __init__(self, shared: Callable[[], AioStubs] | None, settings: ChannelSettings) -> None:
         self._shared, self._settings = shared, replace(settings, own_connection=True)
         self._own: grpc.aio.Channel | None = None
 
     def open(self) -> Stream:
         """A new stream; nothing has been sent on it."""
-        stubs = self._shared() if self._own is None else AioStubs(self._own)
+        if self._own is None and self._shared is not None:
+            stubs = self._shared()
+        else:
+            self._own = self._own or open_aio_channel(self._settings)
+            stubs = AioStubs(self._own)
         return stubs.triage.ClassifyStream(wait_for_ready=False)
 
     async def renew(self) -> None:
