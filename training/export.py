@@ -25,7 +25,7 @@ from preprocess_service.contract import (
     sha256_of,
 )
 from preprocess_service.model_spec import PROBABILITY, WAVEFORM, ModelSpec
-from training import golden
+from training import alerting, golden
 from training.dataset import Corpus, Rows
 from training.decision import figures, fit_operating_point, fit_temperature
 from training.manifest import EMERGENCY_KINDS
@@ -118,7 +118,8 @@ def check_numbers(model: onnx.ModelProto, trained: Trained, rows: Rows) -> float
 
 
 def export(trained: Trained, corpus: Corpus, rows: Rows, folder: Path, version: int) -> Contract:
-    """Converts, gates, calibrates on validation and measures on test; `folder` then holds all that a version needs.
+    """Converts, gates, calibrates on validation, chooses the alert policy there, too, and measures on test; `folder`
+    then holds all that a version needs.
 
     The folder appears whole or not at all; an existing one is replaced.
     """
@@ -146,12 +147,13 @@ def _contract(
     decision = _decision(spec, runtime, rows)
     (canary_answer,) = runtime.run([PROBABILITY.name], canary_inputs(spec))
     canary = Canary(probability=float(canary_answer[0, 0]), tolerance=CANARY_TOLERANCE)
-    return Contract(
+    contract = Contract(
         model=spec.name,
         version=version,
         features=feature_settings(spec),
         text=trained.text_settings,
         decision=decision,
+        alert=alerting.untried(decision),
         kinds=_kinds(spec, runtime, corpus, rows) if spec.names_kind else None,
         training_data=TrainingData(
             corpus=corpus.sources, fingerprint=corpus.fingerprint, clips=int((rows.splits == "train").sum())
@@ -161,6 +163,8 @@ def _contract(
         graphs={MODEL_FILE: Graph(precision="fp32", provider=runtime.get_providers()[0], canary=canary, gate={})},
         files={MODEL_FILE: sha256_of(model_file)},
     )
+    alert = alerting.choose(Scorer(runtime, spec, contract), corpus, rows)
+    return contract.model_copy(update={"alert": alert})
 
 
 def _kinds(spec: ModelSpec, runtime: Any, corpus: Corpus, rows: Rows) -> KindSettings:

@@ -13,9 +13,9 @@ from preprocess_service.model_spec import CNN, MULTIMODAL
 from tests.unit.recordings import speech_like
 from tests.unit.report_graphs import ALARM_ID, HIGH, LOW, loudness_graph, scorer_of, word_graph
 from training.report.ablations import mishear
-from training.report.alarms import Call, delays, false_alarms, merge_alarms, poisson_rate
+from training.report.alarms import HeardCall, delays, false_alarms, merge_alarms, poisson_rate
 from training.report.recordings import Asked, probabilities, row_probabilities, whole
-from training.report.streaming import join, listen, window_ends
+from training.report.streaming import hear, join, listen, window_ends
 
 WORDS = scorer_of(MULTIMODAL, word_graph(MULTIMODAL))
 LOUDNESS = scorer_of(CNN, loudness_graph(CNN))
@@ -28,10 +28,18 @@ def clip(seconds, ids=()):
     return speech_like(seconds, TELEPHONE_RATE_HZ), list(ids)
 
 
+def heard(scorer, stream):
+    return hear(scorer, stream)[0]
+
+
+def heard_call(stream, onset_s, end_s, scorer=WORDS):
+    return HeardCall(heard(scorer, stream), onset_s, end_s)
+
+
 def call(*, before_s, emergency, after_s=8.0):
     sound, ids = emergency
     stream = join([clip(before_s, [OTHER_ID] * 3), (sound, ids), clip(after_s, [OTHER_ID] * 2)])
-    return Call(stream, before_s, before_s + len(sound) / TELEPHONE_RATE_HZ)
+    return heard_call(stream, before_s, before_s + len(sound) / TELEPHONE_RATE_HZ)
 
 
 def test_words_are_heard_when_they_are_said():
@@ -73,7 +81,7 @@ def test_false_alarms_are_counted_by_the_hour():
     def stream(said):
         return join([clip(20), clip(10, said), clip(30, [OTHER_ID] * 30)])
 
-    measured = false_alarms(WORDS, iter([stream([ALARM_ID]), stream([OTHER_ID])]))
+    measured = false_alarms(WORDS, (heard(WORDS, stream([each])) for each in (ALARM_ID, OTHER_ID)))
 
     windows = 2 * (60 - WINDOW_S + 1)
     assert (measured.recordings, measured.alarms) == (2, 1)
@@ -90,10 +98,10 @@ def test_until_the_first_word_the_threshold_of_heard_calls_applies():
     eager = replace(WORDS, contract=WORDS.contract.model_copy(update={"decision": decision}))
     stream = join([clip(20), clip(10, [OTHER_ID])])
 
-    measured = false_alarms(eager, [stream])
+    measured = false_alarms(eager, [heard(eager, stream)])
 
     assert measured.alarming_share.value == pytest.approx(23 / 24)  # the window that ends at 30 s has heard the word
-    assert delays(eager, [Call(stream, 20, 30)]).early == 1
+    assert delays(eager, [heard_call(stream, 20, 30, eager)]).early == 1
 
 
 def test_the_rate_has_its_exact_poisson_interval():
@@ -128,7 +136,7 @@ def test_an_alarm_that_was_sounding_before_is_no_detection():
     sound, ids = clip(6, [OTHER_ID])
     stream = join([clip(12, [OTHER_ID, ALARM_ID]), (sound, ids), clip(8)])
 
-    measured = delays(WORDS, [Call(stream, 12, 18)])
+    measured = delays(WORDS, [heard_call(stream, 12, 18)])
 
     assert (measured.calls, measured.early, measured.delays_s) == (1, 1, ())
     assert np.isnan(measured.median_s)
@@ -137,7 +145,7 @@ def test_an_alarm_that_was_sounding_before_is_no_detection():
 def test_alarms_of_windows_that_hear_nothing_of_the_emergency_do_not_count():
     stream = join([clip(12), clip(6, [OTHER_ID]), clip(20, [OTHER_ID] * 19 + [ALARM_ID])])
 
-    assert delays(WORDS, [Call(stream, 12, 18)]).missed.value == 1
+    assert delays(WORDS, [heard_call(stream, 12, 18)]).missed.value == 1
 
 
 def test_questions_are_answered_alike_alone_and_together():

@@ -6,7 +6,7 @@ apart are one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,10 +16,10 @@ from scipy import stats
 
 from training.recordings import Scorer
 from training.report.intervals import LEVEL, Estimate, Floats, wilson
-from training.report.streaming import HOP_S, Stream, listen, thresholds, window_ends
+from training.report.streaming import HOP_S, Heard, Stream, thresholds
 
 MERGED_S: Final = 10.0
-LEAD_IN_WINDOWS: Final = 3  # asked before the emergency begins: whether an alarm is sounding already
+LEAD_IN_WINDOWS: Final = 3  # looked at before the emergency begins: whether an alarm is sounding already
 
 
 @dataclass(frozen=True)
@@ -67,31 +67,33 @@ def merge_alarms(ends_s: Floats, alarming: NDArray[np.bool_]) -> list[float]:
     return starts
 
 
-def false_alarms(scorer: Scorer, streams: Iterable[Stream]) -> FalseAlarms:
-    """Alarms on streams of normal sound; the rate's interval is Poisson's (Garwood, Biometrika 28, 1936)."""
-    recordings, alarms, windows, alarming, trace = 0, 0, 0, 0, None
-    for stream in streams:
-        recordings += 1
-        ends_s = window_ends(stream, scorer.spec.window_s)
-        scores = listen(scorer, stream, ends_s)
-        trace = scores if trace is None else trace
-        said = scores >= thresholds(scorer, stream, ends_s)
-        alarms += len(merge_alarms(ends_s, said))
-        windows += len(scores)
-        alarming += int(said.sum())
+def false_alarms(scorer: Scorer, streams: Iterable[Heard]) -> FalseAlarms:
+    """Alarms of whole windows on streams of normal sound."""
+    whole = [each.at(each.ends_s >= scorer.spec.window_s) for each in streams]
+    said = [each.probabilities >= thresholds(scorer, each) for each in whole]
+    alarms = sum(len(merge_alarms(each.ends_s, alarming)) for each, alarming in zip(whole, said, strict=True))
+    return counted(alarms, said, whole[0].probabilities if whole else np.zeros(0))
+
+
+def counted(alarms: int, alarming: Sequence[NDArray[np.bool_]], trace: Floats) -> FalseAlarms:
+    """So many alarms on recordings whose windows alarm or not; the rate's interval is Poisson's (Garwood, Biometrika
+    28, 1936)."""
+    windows = sum(len(each) for each in alarming)
     hours = windows * HOP_S / 3600
     return FalseAlarms(
-        recordings=recordings,
+        recordings=len(alarming),
         hours=hours,
         alarms=alarms,
         per_hour=poisson_rate(alarms, hours),
-        alarming_share=wilson(alarming, windows),
-        trace=tuple(float(each) for each in (trace if trace is not None else ())),
+        alarming_share=wilson(sum(int(each.sum()) for each in alarming), windows),
+        trace=tuple(float(each) for each in trace),
     )
 
 
 def poisson_rate(events: int, hours: float) -> Estimate:
-    """Events an hour with the exact 95 % interval; `n` is the number of events."""
+    """Events an hour with the exact 95 % interval; `n` is the number of events. NaN in no time."""
+    if hours == 0:
+        return Estimate(np.nan, np.nan, np.nan, events)
     tail = (1 - LEVEL) / 2
     low = stats.chi2.ppf(tail, 2 * events) / 2 if events else 0.0
     high = stats.chi2.ppf(1 - tail, 2 * events + 2) / 2
@@ -107,14 +109,28 @@ class Call:
     end_s: float
 
 
-def delays(scorer: Scorer, calls: Iterable[Call]) -> Delays:
+@dataclass(frozen=True)
+class HeardCall:
+    """A call as a model has heard it."""
+
+    heard: Heard
+    onset_s: float
+    end_s: float
+
+
+def delays(scorer: Scorer, calls: Iterable[HeardCall]) -> Delays:
     """How long after its beginning every emergency raises an alarm; windows that hear none of it do not count."""
-    first = [_first_alarm_s(scorer, call) for call in calls]
-    counted = np.array([each for each in first if each is not None], dtype=np.float64)
+    return summed_up([_first_alarm_s(scorer, call) for call in calls])
+
+
+def summed_up(first_alarms_s: Sequence[float | None]) -> Delays:
+    """Of each call the seconds from the onset to the first alarm, infinite where none comes; None where one was
+    sounding before."""
+    counted = np.array([each for each in first_alarms_s if each is not None], dtype=np.float64)
     found = counted[np.isfinite(counted)]
     return Delays(
-        calls=len(first),
-        early=len(first) - len(counted),
+        calls=len(first_alarms_s),
+        early=len(first_alarms_s) - len(counted),
         missed=wilson(len(counted) - len(found), len(counted)),
         median_s=_quantile(counted, 0.5),
         p90_s=_quantile(counted, 0.9),
@@ -128,11 +144,13 @@ def _quantile(delays_s: Floats, share: float) -> float:
     return float(reached) if np.isfinite(reached) else np.nan
 
 
-def _first_alarm_s(scorer: Scorer, call: Call) -> float | None:
-    """Seconds from the onset to the first alarm, infinite where none comes; None where one was sounding before."""
-    ends_s = window_ends(call.stream, scorer.spec.window_s)
-    ends_s = ends_s[(ends_s > call.onset_s - LEAD_IN_WINDOWS * HOP_S) & (ends_s < call.end_s + scorer.spec.window_s)]
-    alarms_s = ends_s[listen(scorer, call.stream, ends_s) >= thresholds(scorer, call.stream, ends_s)]
+def _first_alarm_s(scorer: Scorer, call: HeardCall) -> float | None:
+    """As `summed_up` takes it."""
+    ends_s, window_s = call.heard.ends_s, scorer.spec.window_s
+    heard = call.heard.at(
+        (ends_s >= window_s) & (ends_s > call.onset_s - LEAD_IN_WINDOWS * HOP_S) & (ends_s < call.end_s + window_s)
+    )
+    alarms_s = heard.ends_s[heard.probabilities >= thresholds(scorer, heard)]
     if not alarms_s.size:
         return np.inf
     return float(alarms_s[0] - call.onset_s) if alarms_s[0] > call.onset_s else None
