@@ -18,7 +18,7 @@ from loadtest.circumstances import circumstances
 from loadtest.clips import load_clips, some
 from loadtest.generators import GeneratorFailed, Generators, TapePlan, start_generators
 from loadtest.live import LiveTarget
-from loadtest.live_result import LiveResult, summarise
+from loadtest.live_result import Limits, LiveResult, summarise
 from loadtest.open_loop import OpenResult, UnaryTarget, send_openly
 from loadtest.search import PAUSE_S, find_most
 from loadtest.servers import Cost, Meter
@@ -90,7 +90,7 @@ def _measure(options: argparse.Namespace, generators: Generators, calls: int) ->
     meter = Meter(arguments.servers(options), generators.pids)
     readings = generators.hold(calls)
     cost = meter.stop()
-    return summarise(readings), cost
+    return summarise(readings, Limits(options.lag_limit, options.lateness_limit)), cost
 
 
 def _live_figures(result: LiveResult, cost: Cost) -> Figures:
@@ -108,7 +108,8 @@ def _open(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
         if results:
             time.sleep(PAUSE_S)
         meter = Meter(arguments.servers(options), [os.getpid()])
-        results.append(asyncio.run(send_openly(target, requests, rate, options.seconds, options.seed)))
+        run = send_openly(target, requests, rate, options.seconds, options.seed, options.lateness_limit)
+        results.append(asyncio.run(run))
         costs.append(meter.stop())
     console.print(tables.open_panel(results, costs))
     steps = [_open_figures(each, cost) for each, cost in zip(results, costs, strict=True)]

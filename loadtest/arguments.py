@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from client.channel import DEFAULT_ADDRESS, DEFAULT_DEADLINE_S, is_loopback
+from loadtest.live_result import Limits
 from loadtest.servers import SERVERS, Servers
 
 MOST_CALLS, LONGEST_S, HIGHEST_RATE, LONGEST_SEARCH_S = 5000, 600.0, 5000.0, 3600.0
@@ -56,6 +57,8 @@ def _shared() -> argparse.ArgumentParser:
     option("--channels", type=_integer(1, 64), default=4, metavar="N", help="connections a process (%(default)s)")
     option("--seed", type=int, default=1, metavar="N", help="of clips, pauses and arrivals (%(default)s)")
     option("--json", metavar="FILE", help="write the figures and their circumstances (- for standard output)")
+    option("--lateness-limit", type=_number(1, 60_000), default=Limits.lateness_ms, metavar="MS",
+           help="p99 by which the generator may be late for its figures to be believed (%(default)g)")  # fmt: skip
     option("--triton", default="127.0.0.1:8001", metavar="HOST:PORT", help="Triton's gRPC (%(default)s)")
     option("--triton-metrics", default="http://127.0.0.1:8002/metrics", metavar="URL", help="%(default)s")
     option("--pids", type=_pids, default={}, metavar="NAME=PID,...",
@@ -73,6 +76,7 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
     option("--tapes", type=_integer(1, 1000), default=64, metavar="N", help="different callers (%(default)s)")
     option("--processes", type=_integer(1, 64), default=1, metavar="N", help="that make the load (%(default)s)")
     option("--drain", type=_number(0.1, 60), default=10.0, metavar="S", help="wait for summaries (%(default)g)")
+    option("--lag-limit", type=_number(1, 60_000), default=Limits.lag_ms, metavar="MS", help="p99 (%(default)g)")
     option("--find", action="store_true", help="search the most calls that are carried, from --calls in steps of 10 %%")
     option("--most", type=_integer(1, MOST_CALLS), default=1000, metavar="N", help="of --find (%(default)s)")
     option("--limit", type=_number(1, LONGEST_SEARCH_S), default=1200.0, metavar="S", help="of --find (%(default)g)")

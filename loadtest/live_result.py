@@ -10,10 +10,16 @@ from typing import Any, Final
 from loadtest.lag import Distribution, over_time
 from loadtest.readings import CallReading, Update
 
-LAG_LIMIT_MS: Final = 500.0
-LATENESS_LIMIT_MS: Final = 50.0
 STRETCH_S: Final = 10.0
 DETAILS_KEPT: Final = 5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of 99 of 100: the lag with which calls still count as carried, and the lateness of a generator to be believed."""
+
+    lag_ms: float = 500.0
+    lateness_ms: float = 50.0
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,22 @@ class LiveResult:
     lateness: Distribution
     held_up: int
     models: list[str]
+    limits: Limits
 
     @property
     def is_valid(self) -> bool:
         """Whether the generator sent in time; if not, the figures say more about it than about the service."""
-        return self.lateness.count > 0 and self.lateness.p99_ms <= LATENESS_LIMIT_MS
+        return self.lateness.count > 0 and self.lateness.p99_ms <= self.limits.lateness_ms
 
     @property
     def shortcomings(self) -> list[str]:
         """Why the service did not carry these calls; nothing where it did."""
         failed = self.calls - self.statuses.get("OK", 0)
         missing = self.hops_expected - self.hops_judged - self.skipped_hops
+        lag_ms = self.lag.p99_ms
         unwatched = self.degradations.get("DEGRADATION_NOT_MONITORED", 0)
         found = [
-            (self.lag.p99_ms > LAG_LIMIT_MS, f"p99 lag {self.lag.p99_ms:.0f} ms, above {LAG_LIMIT_MS:.0f} ms"),
+            (lag_ms > self.limits.lag_ms, f"p99 lag {lag_ms:.0f} ms, above {self.limits.lag_ms:g} ms"),
             (self.lag.count == 0, "no update while all calls were up"),
             (self.skipped_hops > 0, f"{self.skipped_hops} hops skipped"),
             (missing > 0, f"{missing} hops without an update"),
@@ -66,7 +74,7 @@ class LiveResult:
         return {**asdict(self), "valid": self.is_valid, "shortcomings": self.shortcomings}
 
 
-def summarise(readings: Sequence[CallReading]) -> LiveResult:
+def summarise(readings: Sequence[CallReading], limits: Limits) -> LiveResult:
     """The figures of all calls of a run together; raises ValueError for none."""
     updates = [update for reading in readings for update in reading.updates]
     return LiveResult(
@@ -88,6 +96,7 @@ def summarise(readings: Sequence[CallReading]) -> LiveResult:
         lateness=Distribution.of_seconds(late for reading in readings for late in reading.lateness_s),
         held_up=sum(reading.held_up for reading in readings),
         models=sorted({f"{reading.model} {reading.model_version}" for reading in readings if reading.model}),
+        limits=limits,
     )
 
 

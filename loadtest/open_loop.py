@@ -19,7 +19,6 @@ import grpc.aio
 
 from client.channel import ChannelSettings, open_aio_channel
 from loadtest.lag import Distribution
-from loadtest.live_result import LATENESS_LIMIT_MS
 from loadtest.pacing import keep_time
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 
@@ -58,11 +57,12 @@ class OpenResult:
     latency_all: Distribution
     statuses: dict[str, int]
     lateness: Distribution
+    lateness_limit_ms: float
 
     @property
     def is_valid(self) -> bool:
         """Whether calls were sent when they were due."""
-        return self.lateness.count > 0 and self.lateness.p99_ms <= LATENESS_LIMIT_MS
+        return self.lateness.count > 0 and self.lateness.p99_ms <= self.lateness_limit_ms
 
     @property
     def shortcomings(self) -> list[str]:
@@ -83,7 +83,7 @@ def arrivals_s(rate: float, seconds: float, seed: int) -> list[float]:
 
 
 async def send_openly(
-    target: UnaryTarget, requests: Sequence[bytes], rate: float, seconds: float, seed: int
+    target: UnaryTarget, requests: Sequence[bytes], rate: float, seconds: float, seed: int, lateness_limit_ms: float
 ) -> OpenResult:
     """Sends serialised ClassifyRequests in turn at Poisson moments and waits for all answers."""
     settings = ChannelSettings(target.address, own_connection=True, root_certificates=target.root_certificates)
@@ -102,7 +102,7 @@ async def send_openly(
         arrivals = await asyncio.gather(*tasks)
     finally:
         await asyncio.gather(*(channel.close() for channel in channels))
-    return _summarise(arrivals, rate, seconds)
+    return _summarise(arrivals, rate, seconds, lateness_limit_ms)
 
 
 async def _call(method: Any, request: bytes, due_at: float, deadline_s: float) -> Arrival:
@@ -114,7 +114,7 @@ async def _call(method: Any, request: bytes, due_at: float, deadline_s: float) -
     return Arrival(time.monotonic() - due_at, lateness_s, status.name)
 
 
-def _summarise(arrivals: Sequence[Arrival], rate: float, seconds: float) -> OpenResult:
+def _summarise(arrivals: Sequence[Arrival], rate: float, seconds: float, lateness_limit_ms: float) -> OpenResult:
     good = [each.took_s for each in arrivals if each.status == grpc.StatusCode.OK.name]
     return OpenResult(
         rate=rate,
@@ -125,4 +125,5 @@ def _summarise(arrivals: Sequence[Arrival], rate: float, seconds: float) -> Open
         latency_all=Distribution.of_seconds(each.took_s for each in arrivals),
         statuses=dict(Counter(each.status for each in arrivals)),
         lateness=Distribution.of_seconds(each.lateness_s for each in arrivals),
+        lateness_limit_ms=lateness_limit_ms,
     )

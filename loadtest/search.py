@@ -11,7 +11,7 @@ from typing import Final
 from loadtest.live_result import LiveResult
 
 STEP: Final = 0.1
-PAUSE_S: Final = 2.0  # between two steps, for the service to come to rest
+PAUSE_S: Final = 1.0  # between two steps, for the service to come to rest
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from client.formats import G711_RATE_HZ
+from client.recordings import format_of
 from loadtest.clips import Clip
 from preprocess_service.features import audio, g711
 from preprocess_service.proto.wigeup.v1 import triage_pb2
@@ -78,7 +79,7 @@ def make_tapes(
 ) -> list[Tape]:
     """`count` tapes of `seconds` of audio each in messages of `message_s`; that share of them carries transcripts.
 
-    The same arguments make the same tapes. Raises OSError or InvalidAudio for a clip that cannot be read.
+    The same arguments make the same tapes. Raises OSError, ValueError or InvalidAudio for a clip that cannot be read.
     """
     tapes = []
     for number in range(count):
@@ -111,7 +112,9 @@ def _endlessly(count: int, chance: random.Random) -> Iterator[int]:
 
 @functools.lru_cache(maxsize=1024)
 def _mulaw(path: Path) -> bytes:
-    samples = audio.decode(path.read_bytes(), audio.AudioFormat(), LONGEST_CLIP_S)
+    named = format_of(path)
+    audio_format = audio.AudioFormat(audio.Encoding[named.encoding.name], named.sample_rate_hz, named.channels)
+    samples = audio.decode(path.read_bytes(), audio_format, LONGEST_CLIP_S)
     pcm16 = np.rint(np.clip(samples, -1, 1) * PCM16_PEAK).astype(np.int16)
     return g711.encode_mulaw(pcm16).tobytes()
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.clips import Clip, load_clips
+from loadtest.clips import MOST_IN_MEMORY, Clip, load_clips, some
+from tests.unit.loadtest_servers import UNWATCHED, live_service, triton
 from tests.unit.stub_service import Service, StubTriage, nobody_listening, serving
 
 ROOT = Path(__file__).parents[2]
@@ -14,14 +15,16 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    for name, text in (("a.wav", "불이야"), ("b.ulaw", "문의가 있습니다")):
+    for name, text in (("a.alaw", "불이야"), ("b.ulaw", "문의가 있습니다")):
         (tmp_path / name).write_bytes(b"\xff" * 800)
         (tmp_path / name).with_suffix(".txt").write_text(text, encoding="utf-8")
     return tmp_path
 
 
-def run_locust(address: str, clips: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    options = f"-f loadtest/locustfile.py --headless -u 2 -r 2 -t 2s --host {address}".split()
+def run_locust(
+    address: str, clips: Path, *arguments: str, file: str = "locustfile.py"
+) -> subprocess.CompletedProcess[str]:
+    options = f"-f loadtest/{file} --headless -u 2 -r 2 -t 2s --host {address}".split()
     return subprocess.run(
         [sys.executable, "-m", "locust", *options, "--clips", str(clips), *arguments],
         cwd=ROOT,
@@ -69,6 +72,64 @@ def test_without_recordings_the_run_does_not_start(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "no recordings in" in done.stderr
+
+
+def run_live(address: str, clips: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_locust(address, clips, "--call-seconds", "0.5", "--hop", "0.25", *arguments, file="live_user.py")
+
+
+def test_live_callers_report_the_lag_of_every_update(clips: Path) -> None:
+    with live_service() as (address, triage):
+        done = run_live(address, clips)
+
+    assert done.returncode == 0, done.stderr
+    assert "ClassifyStream update" in done.stderr
+    ended = [
+        messages for messages in triage.streams.values() if sum(len(each.audio.audio) for each in messages) == 4000
+    ]
+    assert len(ended) >= 2
+
+
+def test_updates_that_no_model_stands_behind_fail_the_run(clips: Path) -> None:
+    with live_service() as (address, _):
+        done = run_live(address, clips, "--model", UNWATCHED)
+
+    assert done.returncode == 1, done.stderr
+    assert "DEGRADATION_NOT_MONITORED" in done.stderr
+
+
+def test_refused_live_callers_are_counted_by_status(clips: Path) -> None:
+    with live_service() as (address, _):
+        done = run_live(address, clips, "--model", "fail-RESOURCE_EXHAUSTED")
+
+    assert done.returncode == 1, done.stderr
+    assert "RESOURCE_EXHAUSTED" in done.stderr
+
+
+def test_triton_gets_the_tensors_that_the_service_makes(clips: Path) -> None:
+    with serving() as service, triton() as (address, _, servicer):
+        done = run_locust(service.address, clips, "--triton", address, file="triton_user.py")
+
+    assert done.returncode == 0, done.stderr
+    assert "ModelInfer" in done.stderr
+    # The stub's one tensor holds the audio as it came.
+    assert {each.raw_input_contents[0] for each in servicer.asked} == {b"\xff" * 800}
+    assert {(each.model_name, each.inputs[0].name) for each in servicer.asked} == {("multimodal", "mel")}
+
+
+def test_without_a_service_there_are_no_tensors_to_send(clips: Path) -> None:
+    with nobody_listening() as address:
+        done = run_locust(address, clips, file="triton_user.py")
+
+    assert done.returncode == 2
+    assert "ServiceUnavailable" in done.stderr
+
+
+def test_a_large_corpus_is_sampled(tmp_path: Path) -> None:
+    clips = [Clip(tmp_path / f"{number}.wav", "") for number in range(MOST_IN_MEMORY + 1)]
+
+    assert len(set(some(clips))) == MOST_IN_MEMORY
+    assert some(clips[:2]) == clips[:2]
 
 
 def test_a_manifest_names_the_clips(tmp_path: Path) -> None:
