@@ -48,7 +48,7 @@ evaluate: models  ## the README's table of the models that are trained
 	@$(RUN) -m training evaluate --data $(DATA) --matched $(DATA)-matched
 
 test: models  ## all tests, with a real Triton and the real service
-	$(RUN) -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(RUN) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.done  ## ruff and mypy --strict
 	.venv/bin/ruff check $(CODE)

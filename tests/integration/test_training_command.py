@@ -8,15 +8,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from preprocess_service.contract import read_contract
-from preprocess_service.model_spec import MODELS
+from preprocess_service.contract import MODEL_FILE, read_contract
+from preprocess_service.model_spec import MFCC, MODELS, PICTURE
 from tests.triton_process import REPOSITORY_ROOT
+from training.dataset import load_rows, read_corpus
 from training.evaluate import VIEWS
 from training.export import largest_difference
 from training.fitting import SMALLEST_BATCH
 from training.manifest import normalise_sentence, read_manifest, write_manifest
+from training.precision.graphs import INT8_RECIPES, Int8Maker, make_fp16
+from training.precision.served import ServedGraph
+from training.scoring import row_inputs, session
 
 
 def training(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -67,6 +72,32 @@ def test_every_model_is_trained_gated_and_in_the_repository(folder: Path, traine
     assert json.loads((version / "golden.json").read_text(encoding="utf-8"))["clips"]
     assert (contract.kinds is not None) == spec.names_kind
     assert not list((folder / "models").rglob("*partial*"))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, spec in MODELS.items() if spec.audio != PICTURE]
+)  # `make models` has VGG-16
+def test_lower_precisions_of_every_network_run(
+    folder: Path, options: tuple[object, ...], trained: object, tmp_path: Path, name: str
+) -> None:
+    spec, graph = MODELS[name], folder / "models" / name / "1" / MODEL_FILE
+    contract = read_contract(graph.parent, spec)
+    rows = load_rows(read_corpus(folder / "data"), spec, contract.text, folder / "cache", 2)
+    inputs = row_inputs(spec, rows, rows.rows_of("test"))
+    outputs = [each.name for each in spec.outputs]
+
+    make_fp16(graph, tmp_path / "model.fp16.onnx")
+    answers = session(tmp_path / "model.fp16.onnx").run(outputs, inputs)
+    maker = Int8Maker(graph, spec, rows, tmp_path)
+    if maker.quantisable(INT8_RECIPES[0]):
+        maker.make(INT8_RECIPES[0], tmp_path / "model.int8.onnx")
+        with ServedGraph(tmp_path / "model.int8.onnx", spec) as served:
+            assert served.get_providers()[0] == "OpenVINOExecutionProvider"
+            answers += served.run(outputs, inputs)
+
+    assert all(np.isfinite(each).all() and (each >= 0).all() and (each <= 1.001).all() for each in answers)
+    assert len(answers) == len(outputs) * (1 if spec.audio == MFCC else 2)  # LSTM layers alone have no int8
+    assert set(contract.graphs) == {MODEL_FILE, spec.cpu.graph_file, spec.gpu.graph_file}  # too few clips to judge them
 
 
 def test_multimodal_hears_as_the_cnn_of_the_same_run_does(folder: Path, trained: object) -> None:
