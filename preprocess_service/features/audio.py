@@ -106,12 +106,28 @@ def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
     return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), dtype=np.float32)
 
 
-def _headerless_frames(audio: bytes, audio_format: AudioFormat) -> int:
+def headerless_frame_bytes(audio_format: AudioFormat) -> int:
+    """Bytes of one sample of every channel; raises InvalidAudio for a format without a header that is not taken."""
     encoding, rate_hz, channels = audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels or 1
     if encoding is not Encoding.PCM16 and rate_hz != TELEPHONE_RATE_HZ:
         raise InvalidAudio(f"{rate_hz} Hz {encoding.value}; {encoding.value} is {TELEPHONE_RATE_HZ} Hz")
     _check_layout(rate_hz, channels, audio_format.channel)
-    frame_bytes = channels * (2 if encoding is Encoding.PCM16 else 1)
+    return channels * (2 if encoding is Encoding.PCM16 else 1)
+
+
+def headerless_samples(audio: bytes, audio_format: AudioFormat) -> Samples:
+    """Samples (n, channels), full scale 1.0, at the format's own rate, of whole frames of headerless audio."""
+    if audio_format.encoding is Encoding.PCM16:
+        pcm = np.frombuffer(audio, dtype="<i2")
+    else:
+        code_words = np.frombuffer(audio, dtype=np.uint8)
+        decode_words = g711.decode_mulaw if audio_format.encoding is Encoding.MULAW else g711.decode_alaw
+        pcm = decode_words(code_words)
+    return pcm.astype(np.float32).reshape(-1, audio_format.channels or 1) / np.float32(PCM16_FULL_SCALE)
+
+
+def _headerless_frames(audio: bytes, audio_format: AudioFormat) -> int:
+    encoding, frame_bytes = audio_format.encoding, headerless_frame_bytes(audio_format)
     if len(audio) % frame_bytes:
         raise InvalidAudio(
             f"{len(audio)} bytes of {encoding.value}; the length must be a multiple of {frame_bytes} bytes a frame"
@@ -120,14 +136,9 @@ def _headerless_frames(audio: bytes, audio_format: AudioFormat) -> int:
 
 
 def _decode_headerless(audio: bytes, audio_format: AudioFormat, max_s: float) -> Samples:
-    encoding, rate_hz, channels = audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels or 1
+    rate_hz = audio_format.sample_rate_hz
     _check_duration(_headerless_frames(audio, audio_format), rate_hz, max_s)
-    if encoding is Encoding.PCM16:
-        pcm = np.frombuffer(audio, dtype="<i2")
-    else:
-        code_words = np.frombuffer(audio, dtype=np.uint8)
-        pcm = g711.decode_mulaw(code_words) if encoding is Encoding.MULAW else g711.decode_alaw(code_words)
-    samples = pcm.astype(np.float32).reshape(-1, channels) / np.float32(PCM16_FULL_SCALE)
+    samples = headerless_samples(audio, audio_format)
     return resample(_to_mono(samples, audio_format.channel), rate_hz, TELEPHONE_RATE_HZ)
 
 

@@ -87,10 +87,14 @@ _buffers = _Buffers()
 
 def mel_power(samples: Samples) -> Spectrogram:
     """Mel power spectrogram of samples (n,) at 22,050 Hz: (BANDS, 1 + n // HOP)."""
-    count = frame_count(len(samples))
+    return frames_power(np.pad(samples, FFT_SIZE // 2))
+
+
+def frames_power(samples: Samples) -> Spectrogram:
+    """Mel power (BANDS, frames) of all whole frames of FFT_SIZE samples, one beginning every HOP samples (n,)."""
+    count = 1 + (len(samples) - FFT_SIZE) // HOP
     _buffers.reserve(count)
-    padded = np.pad(samples, FFT_SIZE // 2)
-    frames = np.multiply(sliding_window_view(padded, FFT_SIZE)[::HOP], _HANN, out=_buffers.frames[:count])
+    frames = np.multiply(sliding_window_view(samples, FFT_SIZE)[::HOP], _HANN, out=_buffers.frames[:count])
     spectrum = scipy.fft.rfft(frames, axis=1, overwrite_x=True)  # (count, BINS) complex64
     power = np.square(spectrum.real.T, out=_buffers.power[:, :count])
     power += np.square(spectrum.imag.T)
@@ -99,10 +103,20 @@ def mel_power(samples: Samples) -> Spectrogram:
 
 def power_to_db(power: Spectrogram) -> Spectrogram:
     """Decibels against the greatest power, none below -TOP_DB; all 0 where there is no sound at all."""
-    decibels = np.log10(np.maximum(power, np.float32(SMALLEST_POWER)))
-    decibels *= np.float32(10)
-    decibels -= decibels.max()
-    return np.maximum(decibels, np.float32(-TOP_DB), out=decibels)
+    return against_loudest(decibels(power))
+
+
+def decibels(power: Spectrogram) -> Spectrogram:
+    """Decibels against a power of 1; no power counts as less than SMALLEST_POWER."""
+    found = np.log10(np.maximum(power, np.float32(SMALLEST_POWER)))
+    found *= np.float32(10)
+    return found
+
+
+def against_loudest(absolute: Spectrogram) -> Spectrogram:
+    """Decibels against the greatest of them, none below -TOP_DB; overwrites its argument."""
+    absolute -= absolute.max()
+    return np.maximum(absolute, np.float32(-TOP_DB), out=absolute)
 
 
 def multimodal_mel(samples: Samples) -> Spectrogram:

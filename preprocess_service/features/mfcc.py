@@ -20,5 +20,10 @@ def mfcc(samples: Samples) -> NDArray[np.float32]:
 
     The cosine transform (type II, orthonormal) of the same log-mel spectrogram that `multimodal` hears.
     """
-    cepstrum = scipy.fft.dct(mel.multimodal_mel(samples), type=2, axis=0, norm="ortho")
+    return of_mel(mel.multimodal_mel(samples))
+
+
+def of_mel(log_mel: mel.Spectrogram) -> NDArray[np.float32]:
+    """The coefficients (FRAMES, COEFFICIENTS) of a log-mel spectrogram (BANDS, FRAMES)."""
+    cepstrum = scipy.fft.dct(log_mel, type=2, axis=0, norm="ortho")
     return np.ascontiguousarray(cepstrum[:COEFFICIENTS].T, dtype=np.float32)

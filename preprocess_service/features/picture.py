@@ -29,7 +29,11 @@ def picture(samples: Samples) -> Picture:
     Time runs to the right and pitch upwards; a shorter recording fills the width all the same. Blue, green and red
     stand in the last axis with the ImageNet means subtracted, as VGG-16's published weights want them.
     """
-    decibels = mel.power_to_db(mel.mel_power(samples[:WINDOW_SAMPLES]))
+    return of_mel(mel.power_to_db(mel.mel_power(samples[:WINDOW_SAMPLES])))
+
+
+def of_mel(decibels: mel.Spectrogram) -> Picture:
+    """The picture of a log-mel spectrogram (BANDS, frames) of any length, in decibels against its maximum."""
     drawn = colours(1 + decibels[::-1] / np.float32(mel.TOP_DB))  # (128, frames, 3)
     by_column = _shrunk(_shrunk(drawn).swapaxes(0, 1))  # (columns, rows, 3)
     return np.asarray(255 * by_column.swapaxes(0, 1) - IMAGENET_MEANS_BGR, dtype=np.float32)

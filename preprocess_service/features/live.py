@@ -1,0 +1,160 @@
+"""The features of a live call: each new second of audio costs the frames of that second, and a window costs its edges.
+
+What a window gives equals what `inputs.audio_feature` gives for the same samples, to 1e-4 dB.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from preprocess_service.features import mel, mfcc, picture, waveform
+from preprocess_service.features.audio import TELEPHONE_RATE_HZ, Samples
+from preprocess_service.features.inputs import AudioFeature
+from preprocess_service.features.mel import FFT_SIZE, HOP, SAMPLE_RATE_HZ, Spectrogram
+from preprocess_service.features.resampling import Resampler
+from preprocess_service.features.sliding import Sliding
+from preprocess_service.model_spec import MEL, MFCC, WAVEFORM, ModelSpec
+
+BLOCK_S: Final = 2.0  # fed at once: a long piece needs no larger buffers
+_HALF: Final = FFT_SIZE // 2
+_EDGE_FRAMES: Final = _HALF // HOP  # that silence before a window reaches into
+_KEPT_SAMPLES: Final = mel.MULTIMODAL_SAMPLES + FFT_SIZE + HOP  # the longest window, the last frames and the grid
+_SLACK_SAMPLES: Final = round((BLOCK_S + 0.1) * SAMPLE_RATE_HZ)
+_FLOOR_DB: Final = float(mel.decibels(np.zeros((1, 1), np.float32))[0, 0])  # of a frame without any sound
+
+
+@dataclass(frozen=True)
+class Span:
+    """Samples [start, end) at 22,050 Hz, from the beginning of what was heard."""
+
+    start: int
+    end: int
+
+
+class LiveAudio:
+    """What has been heard of one party: the newest samples and mel frames. Holds about 1.2 MiB, however long the call.
+
+    Positions are samples at 22,050 Hz from where this stream began.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        """`rate_hz` is that of the samples that will be fed."""
+        self._to_telephone = Resampler(rate_hz, TELEPHONE_RATE_HZ)
+        self._to_mel = Resampler(TELEPHONE_RATE_HZ, SAMPLE_RATE_HZ)
+        self._rate_hz, self._fed = rate_hz, 0
+        self._samples = Sliding(1, _KEPT_SAMPLES, _SLACK_SAMPLES)
+        # Each frame's decibels, and the peak and the number of clipped samples of its HOP.
+        self._frames = Sliding(mel.BANDS, _KEPT_SAMPLES // HOP, _SLACK_SAMPLES // HOP + 1)
+        self._lost: deque[Span] = deque()
+        self._concealed: deque[Span] = deque()
+
+    @property
+    def available(self) -> int:
+        """Samples that can be judged: all but what a filter still waits for, 20 to 40 ms at the usual rates."""
+        return self._samples.end
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._samples.memory_bytes + self._frames.memory_bytes
+
+    def feed(self, samples: Samples, *, concealed: int = 0) -> None:
+        """Hears samples (n,) at the party's rate, the first `concealed` of which were made up."""
+        if concealed:
+            self._note(self._concealed, concealed)
+        self._fed += len(samples)
+        block = round(BLOCK_S * self._rate_hz)
+        for start in range(0, len(samples), block):
+            self._hear(self._to_telephone.resample(samples[start : start + block]))
+
+    def skip(self, count: int) -> None:
+        """So many samples were lost: their time passes in silence."""
+        self._note(self._lost, count)
+        self.feed(np.zeros(count, np.float32))
+
+    def finish(self) -> None:
+        """There is no more: what the filters have held back becomes available."""
+        self._hear(self._to_telephone.resample(np.zeros(0, np.float32), last=True), last=True)
+
+    def span(self, spec: ModelSpec) -> Span:
+        """The newest window: whole if there is so much, and on the frames' grid then."""
+        window = round(spec.window_s * SAMPLE_RATE_HZ)
+        start = max(0, self.available - window) // HOP * HOP
+        if self.available - window > start and spec.audio == WAVEFORM:
+            start = self.available - window
+        return Span(start, min(self.available, start + window))
+
+    def feature(self, spec: ModelSpec, span: Span) -> AudioFeature:
+        """The model's audio tensor, without the batch axis, of a span that `span` gave."""
+        if spec.audio == WAVEFORM:
+            return waveform.waveform(self._samples.view(span.start, span.end)[0])
+        if spec.audio in (MEL, MFCC):
+            whole = self._decibels(span, mel.frame_count(mel.MULTIMODAL_SAMPLES))
+            log_mel = mel.against_loudest(whole)[:, : mel.MULTIMODAL_FRAMES]
+            return mfcc.of_mel(log_mel) if spec.audio == MFCC else np.ascontiguousarray(log_mel)[..., np.newaxis]
+        return picture.of_mel(mel.against_loudest(self._decibels(span, mel.frame_count(span.end - span.start))))
+
+    def samples(self, span: Span) -> Samples:
+        """The samples themselves, as a view."""
+        return self._samples.view(span.start, span.end)[0]
+
+    def frames(self, span: Span) -> Spectrogram:
+        """Absolute decibels (BANDS, frames) of the frames that lie wholly within a span, as a view."""
+        first = max(self._frames.begin, -(-(span.start + _HALF) // HOP))
+        return self._frames.view(first, max(first, min(self._frames.end, (span.end - _HALF) // HOP + 1)))
+
+    def has_lost(self, span: Span) -> bool:
+        """Whether audio of the span was lost."""
+        return _touches(self._lost, span)
+
+    def has_concealed(self, span: Span) -> bool:
+        """Whether audio of the span was made up."""
+        return _touches(self._concealed, span)
+
+    def _hear(self, telephone: Samples, *, last: bool = False) -> None:
+        heard = self._to_mel.resample(telephone, last=last)
+        self._samples.append(heard[np.newaxis])
+        self._add_frames()
+        while self._lost and self._lost[0].end < self._samples.begin:
+            self._lost.popleft()
+        while self._concealed and self._concealed[0].end < self._samples.begin:
+            self._concealed.popleft()
+
+    def _add_frames(self) -> None:
+        """Computes the frames that have become whole; the first ones of all begin before the audio, in silence."""
+        first = self._frames.end
+        count = (self.available - _HALF) // HOP + 1 - first
+        if count > 0:
+            power = mel.frames_power(self._padded(first, first + count - 1, 0, self.available))
+            self._frames.append(mel.decibels(power))
+
+    def _decibels(self, span: Span, count: int) -> Spectrogram:
+        """Absolute decibels (BANDS, count) of frames from the span's start on, silence before and after it."""
+        first = span.start // HOP
+        found = np.full((mel.BANDS, count), _FLOOR_DB, np.float32)
+        heads = _EDGE_FRAMES if first else 0
+        sound = min(count, -(-(span.end - span.start + _HALF) // HOP))  # frames that any sound reaches
+        whole = max(heads, min(sound, (span.end - span.start - _HALF) // HOP + 1))  # up to which silence does not
+        found[:, heads:whole] = self._frames.view(first + heads, first + whole)
+        for edge in (range(heads), range(whole, sound)):
+            if edge:
+                padded = self._padded(first + edge[0], first + edge[-1], span.start, span.end)
+                found[:, edge[0] : edge[-1] + 1] = mel.decibels(mel.frames_power(padded))
+        return found
+
+    def _padded(self, first: int, last: int, start: int, end: int) -> Samples:
+        """The samples under frames `first` to `last`, silence before `start` and from `end` on."""
+        begin, stop = first * HOP - _HALF, last * HOP + _HALF
+        inside = self._samples.view(max(begin, start), min(stop, end))[0]
+        return np.pad(inside, (max(0, start - begin), max(0, stop - end)))
+
+    def _note(self, spans: deque[Span], count: int) -> None:
+        start, end = (round(each * SAMPLE_RATE_HZ / self._rate_hz) for each in (self._fed, self._fed + count))
+        spans.append(Span(start, end))
+
+
+def _touches(spans: deque[Span], span: Span) -> bool:
+    return any(each.start < span.end and each.end > span.start for each in spans)
