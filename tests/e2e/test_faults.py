@@ -19,7 +19,7 @@ from tritonclient import grpc as triton_grpc
 
 from client import Overloaded, ServiceUnavailable, TriageClient
 from preprocess_service.contract import MODEL_FILE, Canary, Graph
-from preprocess_service.model_spec import MODELS, VGG16
+from preprocess_service.model_spec import CNN, MODELS, VGG16
 from tests.e2e.tiny_models import add_version, make_repository
 from tests.service_process import ServiceProcess
 from tests.triton_process import TritonProcess, wait_until
@@ -36,17 +36,25 @@ def repository(tmp_path):
     return make_repository(tmp_path / "models", "multimodal")
 
 
-@pytest.fixture
-def own_triton(repository, tmp_path):
+@pytest.fixture(scope="module")
+def own_triton(tmp_path_factory):
+    """One that serves a good model, one whose contract lies, and a graph that a contract does not know."""
+    folder = tmp_path_factory.mktemp("faults")
+    faulty = make_repository(folder / "models", "multimodal", "cnn")
+    lie = Graph(precision="fp32", provider="none", canary=Canary(probability=0.7, tolerance=1e-3), gate={})
+    add_version(faulty, "vgg16", 1, probability=0.3, graphs=dict.fromkeys(GRAPH_FILES, lie))
+    path = faulty / "cnn/configs/cpu.pbtxt"
+    path.write_text(path.read_text(encoding="utf-8").replace(CNN.cpu.graph_file, "other.onnx"), encoding="utf-8")
+    shutil.copy(faulty / "cnn/1/model.onnx", faulty / "cnn/1/other.onnx")
     options = ("--model-control-mode", "explicit")
-    with TritonProcess(repository, log=tmp_path / "triton.log", options=options) as process:
+    with TritonProcess(faulty, log=folder / "triton.log", options=options) as process:
         yield process
 
 
-@pytest.fixture
-def own_service(own_triton, tmp_path):
+@pytest.fixture(scope="module")
+def own_service(own_triton, tmp_path_factory):
     settings = {"model_repository": own_triton.model_repository, "triton_address": own_triton.grpc_address}
-    with ServiceProcess(log=tmp_path / "service.log", **settings, **FAST_CANARY) as process:
+    with ServiceProcess(log=tmp_path_factory.mktemp("service") / "log", **settings, **FAST_CANARY) as process:
         yield process
 
 
@@ -100,35 +108,23 @@ def test_a_service_may_start_before_a_triton_that_loads_all_models_by_itself(rep
         service.stop()
 
 
-def test_a_model_that_answers_wrongly_is_not_ready(repository, own_triton, tmp_path):
-    lie = Graph(precision="fp32", provider="none", canary=Canary(probability=0.7, tolerance=1e-3), gate={})
-    add_version(repository, "vgg16", 1, probability=0.3, graphs=dict.fromkeys(GRAPH_FILES, lie))
-
-    settings = {"model_repository": repository, "triton_address": own_triton.grpc_address}
-    with ServiceProcess(log=tmp_path / "log", **settings, **FAST_CANARY) as service:
-        assert wait_until(lambda: "answers the canary of vgg16/1" in service.log_text(), 60)
-        assert service.health("wigeup.v1.Triage/vgg16") == "NOT_SERVING"
-        with TriageClient(service.address, deadline_s=60) as client:
-            with pytest.raises(ServiceUnavailable, match="answers the canary of vgg16/1"):
-                client.classify(GOOD, model="vgg16")  # no verdict is better than a wrong one
-            assert client.classify(GOOD, model="multimodal").audio_s == 2
-        assert service.is_serving("wigeup.v1.Triage/multimodal")
-        assert service.is_serving("wigeup.v1.Triage")
+def test_a_model_that_answers_wrongly_is_not_ready(own_service):
+    assert wait_until(lambda: "answers the canary of vgg16/1" in own_service.log_text(), 60)
+    assert own_service.health("wigeup.v1.Triage/vgg16") == "NOT_SERVING"
+    with TriageClient(own_service.address, deadline_s=60) as client:
+        with pytest.raises(ServiceUnavailable, match="answers the canary of vgg16/1"):
+            client.classify(GOOD, model="vgg16")  # no verdict is better than a wrong one
+        assert client.classify(GOOD, model="multimodal").audio_s == 2
+    assert own_service.is_serving("wigeup.v1.Triage/multimodal")
+    assert own_service.is_serving("wigeup.v1.Triage")
 
 
-def test_a_graph_that_the_contract_does_not_know_is_not_served(repository, own_triton, tmp_path):
-    add_version(repository, "vgg16", 1)
-    path = repository / "vgg16/configs/cpu.pbtxt"
-    path.write_text(path.read_text(encoding="utf-8").replace(VGG16.cpu.graph_file, "other.onnx"), encoding="utf-8")
-    shutil.copy(repository / "vgg16/1/model.onnx", repository / "vgg16/1/other.onnx")
-
-    settings = {"model_repository": repository, "triton_address": own_triton.grpc_address}
+def test_a_graph_that_the_contract_does_not_know_is_not_served(own_service):
     with (
-        ServiceProcess(log=tmp_path / "log", **settings, **FAST_CANARY) as service,
-        TriageClient(service.address, deadline_s=60) as client,
-        pytest.raises(ServiceUnavailable, match="serves 'other.onnx' of vgg16/1; its contract knows model.onnx, "),
+        TriageClient(own_service.address, deadline_s=60) as client,
+        pytest.raises(ServiceUnavailable, match="serves 'other.onnx' of cnn/1; its contract knows model.onnx, "),
     ):
-        client.classify(GOOD, model="vgg16")
+        client.classify(GOOD, model="cnn")
 
 
 @pytest.mark.parametrize(

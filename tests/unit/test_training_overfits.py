@@ -87,7 +87,10 @@ def test_the_reference_head_learns_from_any_first_weights(seed):
     arrays = {"mel": windows("mel"), TOKENS.name: tokens()}
     network.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
 
-    network.fit(arrays, {PROBABILITY.name: labels.astype(np.float32)[:, None]}, batch_size=16, epochs=30, verbose=0)
+    for _ in range(3):
+        network.fit(arrays, {PROBABILITY.name: labels.astype(np.float32)[:, None]}, batch_size=16, epochs=10, verbose=0)
+        right = ((network.predict(arrays, verbose=0)[PROBABILITY.name][:, 0] > 0.5) == labels).all()
+        if right:
+            break
 
-    answers = network.predict(arrays, verbose=0)[PROBABILITY.name][:, 0]
-    assert ((answers > 0.5) == labels).all()
+    assert right
