@@ -12,6 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+import gevent  # type: ignore[import-untyped]
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -55,6 +56,8 @@ def on_start(prepare: Callable[[Namespace, list[Clip]], None]) -> None:
         except (OSError, ValueError, TriageError):
             logger.exception("no recordings to send")
             sys.exit(2)
+        # Gevent's clock stands still while nothing else runs, and `--run-time` would count from before the preparation.
+        gevent.get_hub().loop.update_now()
         logger.info("%d recordings from %s", len(clips), options.clips)
 
     events.init.add_listener(start)  # type: ignore[no-untyped-call]

@@ -21,7 +21,8 @@ from tests.unit.stub_service import StubTriage
 LATE_AFTER = 2  # the model "late" skips the hop after this one
 SERVICE_LAG_MS = 3.0
 # Models that stand for what can go wrong; "fail-STATUS" for a refusal. Others are served well.
-LATE, UNWATCHED, BREAKING, HANGING, CURT = "late", "unwatched", "breaking", "hanging", "curt"
+LATE, UNWATCHED, BREAKING, HANGING, CURT, DEAF = "late", "unwatched", "breaking", "hanging", "curt", "deaf"
+DEAF_S = 1.0
 
 
 @dataclass
@@ -35,6 +36,8 @@ class LiveTriage(StubTriage):
         heard = self.streams[config.call_id] = []
         if config.model.startswith("fail-"):
             context.abort(grpc.StatusCode[config.model.removeprefix("fail-")], "refused")
+        if config.model == DEAF:
+            threading.Event().wait(DEAF_S)
         frames, number, skipped = 0, 0, 0
         hop = round(config.hop_s * G711_RATE_HZ)
         for request in request_iterator:

@@ -84,10 +84,8 @@ def test_live_callers_report_the_lag_of_every_update(clips: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "ClassifyStream update" in done.stderr
-    ended = [
-        messages for messages in triage.streams.values() if sum(len(each.audio.audio) for each in messages) == 4000
-    ]
-    assert len(ended) >= 2
+    heard = [sum(len(each.audio.audio) for each in messages) for messages in triage.streams.values()]
+    assert max(heard) == 4000
 
 
 def test_updates_that_no_model_stands_behind_fail_the_run(clips: Path) -> None:

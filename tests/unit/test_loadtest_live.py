@@ -10,10 +10,10 @@ import pytest
 from loadtest.clips import load_clips
 from loadtest.generators import GeneratorFailed as Failed
 from loadtest.generators import Generators, Order, TapePlan, carry_out, start_generators
-from loadtest.live import NO_SUMMARY, UNFINISHED, LiveTarget
+from loadtest.live import NO_SUMMARY, UNFINISHED, LiveTarget, hold_calls
 from loadtest.live_result import Limits, summarise
 from loadtest.pacing import starts_s
-from loadtest.tapes import make_tapes
+from loadtest.tapes import Message, Tape, make_tapes
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 from tests.unit import loadtest_servers as servers
 from tests.unit.stub_service import nobody_listening
@@ -136,6 +136,24 @@ async def test_a_call_without_a_summary_has_not_ended_well(service, clips, model
 
     assert result.statuses == {status: 2}
     assert "2 calls failed" in result.shortcomings
+
+
+async def test_messages_that_the_service_does_not_take_are_held_up_and_come_in_order(service):
+    address, triage = service
+    audio = b"\xff" * 40_000  # so that what gRPC buffers is soon full
+    requests = [triage_pb2.StreamAudio(sequence=number, audio=audio) for number in range(1, 21)]
+    messages = [
+        Message(0.01 * each.sequence, triage_pb2.StreamRequest(audio=each).SerializeToString()) for each in requests
+    ]
+    tape = Tape(tuple(messages), tuple(range(20)), tuple(5.0 * number for number in range(1, 21)))
+
+    target = LiveTarget(address, model=servers.DEAF)
+    recording = (await hold_calls(target, [("held", tape, time.monotonic())]))[0]
+
+    assert recording.status == "OK"
+    assert recording.held_up > 0
+    assert [each.audio.sequence for each in triage.streams["held"]] == list(range(1, 21))
+    assert len(recording.sent_at) == 20
 
 
 async def test_a_service_that_is_not_there_fails_every_call(clips):
