@@ -13,6 +13,7 @@ from preprocess_service.model_spec import CNN, MULTIMODAL
 from tests.unit.report_graphs import contract_of
 from training.manifest import EMERGENCY_KINDS, Clip, Label
 from training.report.alarms import Delays, FalseAlarms, poisson_rate
+from training.report.alerts import AlertFindings
 from training.report.findings import Findings, Model, Surroundings
 from training.report.headline import headline
 from training.report.history import History, read_history
@@ -35,6 +36,18 @@ EVIL = r'<script>alert("$\frac{$")</script>'
 CLIPS = 120
 RANDOM = np.random.default_rng(6)
 LABELS = np.arange(CLIPS) % 2 == 0
+
+
+ALERTS = {
+    "audio and text": AlertFindings(
+        FalseAlarms(1, 0.5, 0, poisson_rate(0, 0.5), wilson(0, 100), (0.1, 0.2)),
+        Delays(3, 0, wilson(0, 3), 3.5, 6.5, (3.0, 3.5, 6.5)),
+    ),
+    "audio only": AlertFindings(
+        FalseAlarms(1, 0.5, 1, poisson_rate(1, 0.5), wilson(9, 100), (0.1, 0.2)),
+        Delays(3, 0, wilson(2, 3), np.nan, np.nan, (7.5,)),
+    ),
+}
 
 
 def clip_of(index, source):
@@ -71,6 +84,7 @@ def model_of(spec, judged, history=None):
         ablations={"as it is": judged.metrics()},
         false_alarms=FalseAlarms(1, 0.5, 2, poisson_rate(2, 0.5), wilson(3, 100), (0.1, 0.9, 0.2)),
         delays=Delays(3, 0, wilson(0, 3), 2.5, 4.0, (2.0, 2.5, 4.0)),
+        alerts={name: ALERTS[name] for name in (ALERTS if spec.tokens else ["audio only"])},
         seconds=12.0,
     )
     return Model(contract_of(spec, {}), measured, history, judged, same_corpus=True)
@@ -283,6 +297,41 @@ def test_the_share_of_early_alarms_is_told():
 
     assert "(in 25% an alarm was sounding before) are heard within 2.5 s" in some
     assert "(in 25% an alarm was sounding before) it missed half of the emergencies or more" in missed
+
+
+def test_the_alert_policy_stands_beside_single_windows():
+    said = " ".join(headline(FINDINGS))
+
+    assert "given audio and text, raises 0.0 false alerts an hour (0.0 to 7.4)" in said
+    assert "in half of the emergencies it raises one within 3.5 s, in 0% none" in said
+    assert "given audio only, raises 2.0 false alerts an hour (0.1 to 11.1); in half of the emergencies or more" in said
+    for heading in ("single windows", "alert policy, audio and text", "alert policy, audio only"):
+        assert heading in PAGE
+    numbers = to_json(FINDINGS)["models"]
+    assert numbers["multimodal"]["alerts"]["audio and text"]["delays"]["p90_s"] == 6.5
+    assert numbers["cnn"]["alerts"].keys() == {"audio only"}
+    assert numbers["cnn"]["alert_policy"]["time_constant_s"] == 2
+
+
+def with_alert_figures(**changes):
+    model = FINDINGS.models["cnn"]
+    alert = model.contract.alert
+    levels = alert.without_transcript
+    measured = levels.model_copy(update={"validation": levels.validation.model_copy(update=changes)})
+    contract = model.contract.model_copy(
+        update={"alert": alert.model_copy(update={"without_transcript": measured, "with_transcript": measured})}
+    )
+    return page(replace(FINDINGS, models={"cnn": replace(model, contract=contract)}))
+
+
+def test_what_validation_shows_of_the_policy_is_told():
+    assert "without words nothing was measured" in PAGE
+    few = with_alert_figures(hours=0.5, false_alarms=0, at_most_per_hour=7.4)
+    assert "there were 0 in 0.50 h (at 95 % up to 7.4 an hour, too few hours to show it)" in few
+    shown = with_alert_figures(hours=5.0, false_alarms=0, at_most_per_hour=0.7)
+    assert "there were 0 in 5.00 h (at 95 % up to 0.7 an hour)" in shown
+    broken = with_alert_figures(hours=0.5, false_alarms=3, at_most_per_hour=17.5)
+    assert "there were 3 in 0.50 h, the fewest of all policies tried" in broken
 
 
 def test_clips_without_words_are_judged_by_their_own_threshold():

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from training.report.alerts import AlertFindings
 from training.report.findings import Findings, Status
 from training.report.measurement import Measured
 from training.report.shortcuts import LARGEST_SILENCE_AUC
@@ -29,7 +30,7 @@ def headline(findings: Findings) -> list[str]:
         f"Of 1,000 calls with 8 emergencies among them it would flag about {alarms:.0f}, and about "
         f"{8 * metrics.recall.value:.1f} of those rightly."
     )
-    sentences.append(_while_it_goes_on(measured))
+    sentences += [_while_it_goes_on(measured), *_as_live_calls(measured)]
     if findings.surroundings.synthetic_share and findings.status != "SYNTHETIC":
         sentences.append(f"{findings.surroundings.synthetic_share:.0%} of the test clips are synthetic speech.")
     if findings.surroundings.quick:
@@ -49,6 +50,27 @@ _STATUS: Final[Mapping[Status, str]] = {
     "VALID": "The silence in the recordings does not give the class away (AUC {0:.2f}, at most {limit} may be), so the "
     "figures below are about what callers say and how they sound.",
 }
+
+
+def _as_live_calls(measured: Measured) -> list[str]:
+    """What the alert policy makes of calls under way, with words and without."""
+    return [_of_policy(given, found) for given, found in measured.alerts.items()]
+
+
+def _of_policy(given: str, found: AlertFindings) -> str:
+    alarms, delays = found.false_alarms, found.delays
+    start = (
+        f"The alert policy of live calls, given {given}, raises {alarms.per_hour.value:.1f} false alerts an hour "
+        f"({alarms.per_hour.low:.1f} to {alarms.per_hour.high:.1f})"
+    )
+    if delays.counted == 0:
+        return f"{start}; in all {delays.calls} calls one was raised before the emergency began."
+    if np.isnan(delays.median_s):
+        return f"{start}; in half of the emergencies or more it raises none."
+    return (
+        f"{start}; in half of the emergencies it raises one within {delays.median_s:.1f} s, in "
+        f"{delays.missed.value:.0%} none."
+    )
 
 
 def _while_it_goes_on(measured: Measured) -> str:

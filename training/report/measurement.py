@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess_service.alert import AlertPolicy
 from training.dataset import Corpus, Rows, drawn_from
 from training.recordings import Scorer
 from training.report.ablations import ablate
-from training.report.alarms import Delays, FalseAlarms, delays, false_alarms
+from training.report.alarms import Delays, FalseAlarms, HeardCall, delays, false_alarms
+from training.report.alerts import AlertFindings, judge
 from training.report.answers import answers
 from training.report.calibration import fit_temperature
 from training.report.intervals import Estimate, resampling
@@ -22,6 +25,10 @@ from training.report.metrics import Metrics, measure
 from training.report.sampling import Sizes
 from training.report.shortcuts import SourcePairs, group_of
 from training.report.simulation import Simulator
+from training.report.streaming import hear
+
+AUDIO_AND_TEXT: Final = "audio and text"
+GIVEN: Final = (AUDIO_AND_TEXT, "audio only")  # in the order of `hear`
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Measured:
     ablations: dict[str, Metrics]
     false_alarms: FalseAlarms
     delays: Delays
+    alerts: dict[str, AlertFindings]  # of the alert policy, by what the model is given
     seconds: float
 
 
@@ -66,11 +74,8 @@ def measure_model(
     say(f"{name}: {len(fewer)} clips with something taken away or spoilt")
     ablations = _ablations(scorer, corpus, fewer)
 
-    say(f"{name}: {sizes.long_calls} long calls of {sizes.long_call_s:g} s")
     simulator = Simulator(scorer, corpus, test[~judgement.labels], test[judgement.labels])
-    alarms = false_alarms(scorer, simulator.long_calls(sizes.long_calls, sizes.long_call_s))
-    say(f"{name}: {sizes.emergency_calls} calls with an emergency")
-    delayed = delays(scorer, simulator.emergencies(sizes.emergency_calls))
+    live = _live(scorer, simulator, sizes, say)
 
     measured = Measured(
         test_clips=len(test),
@@ -86,11 +91,40 @@ def measure_model(
         sources=judgement.sources(),
         ablation_clips=len(fewer),
         ablations=ablations,
-        false_alarms=alarms,
-        delays=delayed,
+        false_alarms=live.false_alarms,
+        delays=live.delays,
+        alerts=live.alerts,
         seconds=time.monotonic() - started,
     )
     return measured, judgement
+
+
+@dataclass(frozen=True)
+class _Live:
+    """What is measured on calls under way, as `Measured` has it."""
+
+    false_alarms: FalseAlarms
+    delays: Delays
+    alerts: dict[str, AlertFindings]
+
+
+def _live(scorer: Scorer, simulator: Simulator, sizes: Sizes, say: Callable[[str], None]) -> _Live:
+    say(f"{scorer.spec.name}: {sizes.long_calls} long calls of {sizes.long_call_s:g} s")
+    normal = [hear(scorer, stream) for stream in simulator.long_calls(sizes.long_calls, sizes.long_call_s)]
+    say(f"{scorer.spec.name}: {sizes.emergency_calls} calls with an emergency")
+    calls = [
+        [HeardCall(each, call.onset_s, call.end_s) for each in hear(scorer, call.stream)]
+        for call in simulator.emergencies(sizes.emergency_calls)
+    ]
+    policy, window_s = AlertPolicy(scorer.contract.alert), scorer.spec.window_s
+    alerts = {
+        name: judge(policy, [each[number] for each in normal], [each[number] for each in calls], window_s)
+        for number, name in enumerate(GIVEN)
+        if name != AUDIO_AND_TEXT or scorer.spec.tokens
+    }
+    return _Live(
+        false_alarms(scorer, [read for read, _ in normal]), delays(scorer, [read for read, _ in calls]), alerts
+    )
 
 
 def _ablations(scorer: Scorer, corpus: Corpus, clips: NDArray[np.int64]) -> dict[str, Metrics]:

@@ -22,7 +22,9 @@ without any false positive.
 
 Every model hears the clips as training does, through one telephone path, and answers by its exported graph in single
 precision under ONNX Runtime. Long calls are normal test clips one after another, with one window a second; words are
-spread evenly over their clip; alarms less than ten seconds apart count once.
+spread evenly over their clip; alarms less than ten seconds apart count once. The alert policy of live calls, chosen on
+such calls of validation clips, hears the same calls from their first second on; a false alarm is then an alert that it
+raises, and a call whose alert was raised before its emergency began is neither heard nor missed.
 """
 
 

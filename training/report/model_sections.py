@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from training.plotting import EMERGENCY_COLOUR, NORMAL_COLOUR
 from training.report import plots
-from training.report.alarms import MERGED_S
 from training.report.findings import Findings, Model
 from training.report.html import Markup, notice, paragraph, picture, section, table
 from training.report.kinds import KindFigures
-from training.report.words import listed, measured_on, number, share, waited, yes_no
+from training.report.live_section import streams
+from training.report.words import listed, measured_on, number, share, yes_no
 
 
 def model_section(findings: Findings, name: str) -> Markup:
     """Everything about one model that was measured."""
     model = findings.models[name]
-    parts = (_decisions, _discrimination, _calibration, _kinds, _parts, _ablations, _streams)
+    parts = (_decisions, _discrimination, _calibration, _kinds, _parts, _ablations, streams)
     content = [each for part in parts for each in part(findings, model)]
     return section(f"model-{name}", model.name, *_facts(model), *content, *_history(model))
 
@@ -123,28 +123,6 @@ def _ablations(findings: Findings, model: Model) -> list[Markup]:
     note = _note(findings, model, f"n = {model.measured.ablation_clips} clips")
     header = ["the clips", "accuracy", "recall", "false positives", "recall at 1 % FPR", "AUC"]
     return [table("With something taken away or spoilt", header, rows, note)]
-
-
-def _streams(findings: Findings, model: Model) -> list[Markup]:
-    alarms, delays = model.measured.false_alarms, model.measured.delays
-    rows = [
-        ["normal sound listened to", f"{alarms.hours:.2f} h in {alarms.recordings} calls"],
-        [f"false alarms an hour (those within {MERGED_S:g} s are one)", share(alarms.per_hour, 1)],
-        ["false alarms counted", str(alarms.alarms)],
-        ["share of windows that alarm", share(alarms.alarming_share)],
-        ["calls with an emergency", str(delays.calls)],
-        ["of these, alarms sounding before it began", str(delays.early)],
-        ["missed, of the others", share(delays.missed)],
-        ["delay, median", waited(delays, delays.median_s)],
-        ["delay, 90th percentile", waited(delays, delays.p90_s)],
-    ]
-    calls = f"n = {alarms.recordings} long calls and {delays.calls} calls with an emergency, made of test clips"
-    note = _note(findings, model, calls)
-    drawn = plots.streams(alarms, delays, model.measured.metrics.thresholds)
-    return [
-        table("Listening to calls under way", ["figure", "value (95 %)"], rows, note),
-        picture(drawn, "Probability over a long normal call, and emergencies heard over time", note),
-    ]
 
 
 def _history(model: Model) -> list[Markup]:

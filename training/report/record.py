@@ -13,7 +13,7 @@ from training.report.headline import headline
 from training.report.original import ORIGINAL, warning
 from training.report.shortcuts import LARGEST_SILENCE_AUC
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 
 def to_json(findings: Findings) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
                 "version": model.contract.version,
                 "trained_on": plain(model.contract.training_data.model_dump()),
                 "pretrained_base": model.contract.pretrained_base,
+                "alert_policy": plain(model.contract.alert.model_dump()),
                 "onnx_keras_difference": plain(model.contract.figures.get("onnx_keras_difference")),
                 "trained_on_this_corpus": model.same_corpus,
                 **plain(model.measured),

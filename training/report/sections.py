@@ -8,12 +8,20 @@ from training.report import plots
 from training.report.findings import Findings, Model
 from training.report.headline import headline
 from training.report.html import Markup, element, notice, paragraph, picture, section, table
+from training.report.measurement import Measured
 from training.report.original import ORIGINAL, warning
 from training.report.words import measured_on, share, waited, yes_no
 
 _HEADER: Final = (
     *("model", "accuracy", "beats chance", "recall", "false positives", "recall at 1 % FPR", "AUC"),
-    *("kind right", "kind among the first three", "false alarms an hour", "median delay"),
+    *(
+        "kind right",
+        "kind among the first three",
+        "false alarms an hour",
+        "median delay",
+        "false alerts an hour",
+        "median delay of alerts",
+    ),
 )
 _KIND = {"INVALID": "bad", "UNPROVEN": "bad", "SYNTHETIC": "warn", "VALID": "good"}
 
@@ -52,7 +60,14 @@ def _row(name: str, model: Model) -> list[str]:
         *(("names none", "") if measured.kinds is None else map(share, (measured.kinds.top_1, measured.kinds.top_3))),
         share(rate, 1),
         waited(measured.delays, measured.delays.median_s),
+        *_alerts(measured),
     ]
+
+
+def _alerts(measured: Measured) -> tuple[str, str]:
+    """By the alert policy with all that the model takes."""
+    found = next(iter(measured.alerts.values()))
+    return share(found.false_alarms.per_hour, 1), waited(found.delays, found.delays.median_s)
 
 
 def original(findings: Findings) -> Markup:
