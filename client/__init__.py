@@ -9,7 +9,7 @@ Importing it loads gRPC, protobuf and the standard library, nothing else.
 """
 
 from client.aio import AsyncTriageClient
-from client.bridges.calls import Transcript
+from client.bridges.calls import Audio, Transcript
 from client.channel import DEFAULT_ADDRESS, DEFAULT_DEADLINE_S, MAX_RECEIVE_BYTES, MAX_SEND_BYTES
 from client.errors import (
     AccessDenied,
@@ -52,6 +52,7 @@ __all__ = [
     "MAX_SEND_BYTES",
     "AccessDenied",
     "AsyncTriageClient",
+    "Audio",
     "AudioFormat",
     "AudioSpan",
     "CallCancelled",

@@ -18,6 +18,8 @@ MAX_RECEIVE_BYTES = 64 * _MIB
 # A peer that is gone without a word is found out in 16 s. Pings go out only while a call is in flight and nothing has
 # come for so long; the service allows them every 10 s, and a second more keeps clear of its count. gRPC stops after two
 # without data, so that a server that was not set up for keepalive never sees enough of them to answer with GOAWAY.
+# The timeout is given twice: a ping by which gRPC measures the line may be under way when the peer goes; then no other
+# is sent, and that one would be waited for a whole minute.
 KEEPALIVE_TIME_MS = 11_000
 KEEPALIVE_TIMEOUT_MS = 5_000
 # gRPC's own 1 s to 120 s would leave a gateway without its service for two minutes after a restart.
@@ -59,6 +61,7 @@ def channel_options(settings: ChannelSettings) -> ChannelOptions:
         "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
         "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
         "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+        "grpc.http2.ping_timeout_ms": KEEPALIVE_TIMEOUT_MS,
         "grpc.keepalive_permit_without_calls": 0,
         "grpc.initial_reconnect_backoff_ms": FIRST_RECONNECT_MS,
         "grpc.max_reconnect_backoff_ms": MAX_RECONNECT_MS,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -83,7 +84,9 @@ class Runner:
         self._log("call_refused", call, reason=f"{self._settings.max_calls} calls are under way")
         close = getattr(call, "close", None)
         if close is not None:
-            await close()
+            closing = close()
+            if inspect.isawaitable(closing):
+                await closing
             return
         with contextlib.suppress(ConnectionError):
             async for _ in call.events():

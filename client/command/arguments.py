@@ -109,7 +109,7 @@ def _add_bridge(parser: argparse.ArgumentParser, connection: argparse.ArgumentPa
             help=f"calls at once; further ones are refused (default {DEFAULT_MAX_CALLS})",
         )
         protocol.add_argument("--updates", action="store_true", help="write every update, not only what changes")
-        if name in argv:
+        if list(argv[:2]) == ["bridge", name]:
             _add_protocol(parser, protocol, name)
 
 

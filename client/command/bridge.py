@@ -32,11 +32,11 @@ async def _serve(args: argparse.Namespace) -> None:
         max_calls=args.max_calls,
         updates=args.updates,
     )
-    async with connect(args) as client:
-        opened: Bridge = await module.open_bridge(module.options_from(args))
-        Console(stderr=True, soft_wrap=True).print(Text(f"{args.protocol} bridge on {opened.address}"))
-        stop = asyncio.Event()
-        with _set_by_signals(stop):
+    stop = asyncio.Event()
+    with _set_by_signals(stop):
+        async with connect(args) as client:
+            opened: Bridge = await module.open_bridge(module.options_from(args))
+            Console(stderr=True, soft_wrap=True).print(Text(f"{args.protocol} bridge on {opened.address}"))
             await Runner(client, settings, _write).run(opened, stop)
 
 

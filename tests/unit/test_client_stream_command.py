@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from client import AudioFormat, CallSummary, CallUpdate, ModelNotFound, Transcript, TriageClient
 from client.__main__ import main
 from client.command.arguments import PROTOCOLS
-from client.command.live_view import DEGRADATION_WORDS, degradation_words, graph, state_of
+from client.command.live_view import DEGRADATION_WORDS, Screen, degradation_words, graph, state_of
 from client.command.spoken import spread
-from client.live.replies import call_update
+from client.live.replies import call_summary, call_update
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 from tests.unit.live_stub import LiveService, LiveStub, live_service
 from tests.unit.recordings import speech_like, wav_header
@@ -291,3 +292,36 @@ def test_a_call_that_nobody_watches_is_never_calm() -> None:
     assert state_of(clear, monitored=True)[0] == "no alert"
     assert state_of(clear, monitored=False)[0] == state_of(None, monitored=False)[0] == "NOT MONITORED"
     assert state_of(raised, monitored=False)[0] == "ALERT, NOT MONITORED NOW"
+
+
+def test_a_terminal_shows_a_picture_and_the_summary_below_it() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80)
+    with Screen("call.wav", console) as screen:
+        for number in range(1, 9):
+            score = triage_pb2.PartyScore(probability=number / 8, degradations=[triage_pb2.DEGRADATION_AUDIO_GAP])
+            screen.monitored(True, "a model answers")
+            screen.update(call_update(triage_pb2.CallUpdate(number=number, covered_s=number, caller=score, lag_ms=31)))
+        watched = out.getvalue()
+        screen.monitored(False, "UNAVAILABLE: gone")
+        screen.summary(call_summary(triage_pb2.CallSummary(updates=8)))
+
+    assert "no alert" in watched
+    assert "Audio of the window was lost." in watched
+    assert "lag 31 ms" in watched
+    unwatched = out.getvalue()[len(watched) :]
+    assert "NOT MONITORED" in unwatched
+    assert "UNAVAILABLE: gone" in unwatched
+    assert "8 updates" in unwatched
+
+
+def test_a_bridge_ends_cleanly_on_sigterm(triage: LiveStub) -> None:
+    command = [sys.executable, "-m", "client", "bridge", "websocket", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.terminate()
+        code = process.wait(30)
+
+    assert line.startswith("websocket bridge on 127.0.0.1:")
+    assert code == 0
