@@ -7,9 +7,10 @@ answers kept as bytes, which are read only after the run. 500 calls of 200 ms a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -68,6 +69,7 @@ class PacedCall:
         self._stream, self._config = stream, config
         self._due = 0  # messages of the tape
         self._all_due = asyncio.Event()
+        self._has_given_up = False
         self._call: Any = None
         self._writing: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -76,6 +78,7 @@ class PacedCall:
         """The next message can be sent."""
         if self._call is None:
             self._call = self._stream()
+            self._call.add_done_callback(self._note_end)
             self._writing = asyncio.create_task(self._write(self._config))
             self._reading = asyncio.create_task(self._read())
             return
@@ -96,6 +99,7 @@ class PacedCall:
         if self._writing is not None and self._reading is not None:
             _, late = await asyncio.wait((self._writing, self._reading), timeout=within_s)
             if late:
+                self._has_given_up = True
                 self._call.cancel()
                 await asyncio.wait(late)
             elif self.recording.status == grpc.StatusCode.OK.name and not _is_summary(self.recording.responses):
@@ -123,14 +127,26 @@ class PacedCall:
             return  # the call has ended: its status says how
 
     async def _read(self) -> None:
-        try:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):  # how it ended, `_note_end` says
             while (response := await self._call.read()) is not grpc.aio.EOF:
                 self.recording.responses.append((time.monotonic(), response))
-        except (grpc.aio.AioRpcError, asyncio.CancelledError):
-            if self._call.cancelled():
-                return
-        self.recording.status = (await self._call.code()).name
-        self.recording.details = await self._call.details() or ""
+
+    def _note_end(self, call: Any) -> None:
+        """Takes the status down the moment it is there: where a write fails a little later, because the service has
+        ended the call, gRPC puts INTERNAL in its place (grpc/grpc#36066)."""
+        if self.recording.status == UNFINISHED and not self._has_given_up:
+            self.recording.status = _at_once(call.code()).name
+            self.recording.details = _at_once(call.details()) or ""
+
+
+def _at_once(waiting: Coroutine[Any, Any, Any]) -> Any:
+    """The value of a coroutine that has nothing to wait for."""
+    try:
+        waiting.send(None)
+    except StopIteration as end:
+        return end.value
+    waiting.close()
+    raise RuntimeError("gRPC has told that a call has ended before it has its status")
 
 
 def _is_summary(responses: Sequence[Response]) -> bool:

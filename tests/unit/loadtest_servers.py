@@ -49,7 +49,7 @@ class LiveTriage(StubTriage):
                     continue
                 number += 1
                 if config.model == BREAKING and number == LATE_AFTER:
-                    context.abort(grpc.StatusCode.INTERNAL, "broken")
+                    context.abort(grpc.StatusCode.DATA_LOSS, "broken")
                 yield triage_pb2.StreamResponse(update=_update(config, number, (number + skipped) * hop, skipped))
         if config.model == HANGING:
             gone = threading.Event()
