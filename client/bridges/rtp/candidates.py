@@ -12,6 +12,8 @@ TO_BEGIN = 2
 TO_TAKE_OVER = 5
 MOST_CANDIDATES = 256
 FORGOTTEN_AFTER_S = 2.0
+# Copies included, of which some networks deliver many.
+MOST_HEARD = 8 * TO_TAKE_OVER
 
 Source = tuple[str, int]
 Stream = tuple[Source, int]  # where it comes from, and its SSRC
@@ -28,6 +30,11 @@ class Candidate:
     def since_s(self) -> float:
         """When its first packet came."""
         return self.heard[0][1]
+
+    @property
+    def packets(self) -> int:
+        """How many have come, copies left out."""
+        return len({packet.sequence for packet, _ in self.heard})
 
     def in_order(self) -> list[Arrived]:
         """The packets by their sequence numbers."""
@@ -60,4 +67,5 @@ class Candidates:
 def _goes_on(candidate: Candidate, packet: Packet, now_s: float) -> bool:
     last, arrival_s = candidate.heard[-1]
     step = signed_difference(packet.sequence, last.sequence, 16)
-    return 0 < abs(step) <= MAX_MISORDER and now_s - arrival_s < FORGOTTEN_AFTER_S
+    is_sequence = abs(step) <= MAX_MISORDER and now_s - arrival_s < FORGOTTEN_AFTER_S
+    return is_sequence and len(candidate.heard) < MOST_HEARD

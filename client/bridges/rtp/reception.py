@@ -85,7 +85,7 @@ class Reception:
             return
         candidate = self._candidates.add(stream, packet, now_s)
         rivals = [followed for followed in self._followed if followed[0] == stream[0]]
-        if len(candidate.heard) < (TO_TAKE_OVER if rivals else TO_BEGIN):
+        if candidate.packets < (TO_TAKE_OVER if rivals else TO_BEGIN):
             return
         self._candidates.drop(stream)
         if len(rivals) == 1 and self._followed[rivals[0]].last_packet_s < candidate.since_s:
