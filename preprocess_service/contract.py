@@ -106,7 +106,7 @@ class AlertFigures(_Part):
     """What a policy made of calls put together from validation clips; times are medians and 90th percentiles over the
     calls with an emergency, the missed ones as infinitely late, and None where that is not reached."""
 
-    hours: float = Field(ge=0)  # of normal calls
+    hours: float = Field(ge=0)  # of normal calls, and of others before their emergency
     false_alarms: int = Field(ge=0)
     # No more false alarms an hour, at 95 %: the exact Poisson bound; None without an hour to count in.
     at_most_per_hour: float | None = Field(ge=0)

@@ -71,3 +71,15 @@ class WrongAnswer(TritonUnavailable):
 
 class DeadlinePassed(TriageError):
     grpc_status = "DEADLINE_EXCEEDED"
+
+
+class CallIdle(TriageError):
+    """Nothing came from a live call for too long."""
+
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+class Stopping(TriageError):
+    """The service ends; a live call goes on at another, or at this one after its restart."""
+
+    grpc_status = "UNAVAILABLE"

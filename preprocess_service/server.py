@@ -15,10 +15,12 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from preprocess_service.catalogue import Catalogue
+from preprocess_service.live.monitor import Monitor
 from preprocess_service.proto.wigeup.v1 import triage_pb2_grpc
 from preprocess_service.readiness import SERVICE, Readiness
 from preprocess_service.servicer import MAX_TENSOR_BYTES, TriageServicer
 from preprocess_service.settings import Settings
+from preprocess_service.threads import Threads
 from preprocess_service.triage import Triage
 from preprocess_service.triton import TritonClient
 
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 LAST_ANSWERS_S: Final = 0.2  # for the last answers to leave the machine
 SPARE_RPCS: Final = 64
+PING_AFTER_MS: Final = 20_000
+PING_TIMEOUT_MS: Final = 10_000
 MESSAGE_OVERHEAD_BYTES: Final = 16 * 2**20  # over the largest audio, so that a larger one is refused with a reason
 
 
@@ -40,11 +44,13 @@ async def serve(settings: Settings) -> None:
     """
     triton = TritonClient(settings.triton_address, settings.triton_timeout_s)
     catalogue = Catalogue(settings, triton)
-    triage = Triage(settings, catalogue, triton)
+    threads = Threads(settings.feature_threads)
+    triage = Triage(settings, catalogue, triton, threads)
+    monitor = Monitor(settings, catalogue, triton, threads)
     health_servicer = health_aio.HealthServicer()
     readiness = Readiness(catalogue, health_servicer, settings.canary_interval_s)
     server = _server(settings)
-    servicer = TriageServicer(settings, catalogue, triage)
+    servicer = TriageServicer(settings, catalogue, triage, monitor)
     triage_pb2_grpc.add_TriageServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -66,10 +72,12 @@ async def serve(settings: Settings) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await watch
     await health_servicer.enter_graceful_shutdown()
+    monitor.stop()
     await _stop(server, servicer, settings.shutdown_grace_s)
+    await monitor.close()
     await catalogue.close()
     await triton.close()
-    triage.close()
+    threads.close()
     logger.info("stopped")
 
 
@@ -87,13 +95,18 @@ def _server(settings: Settings) -> grpc.aio.Server:
     return grpc.aio.server(
         # Beyond what may be inside and wait, urgent calls and those for a model to be loaded included; the rest is
         # health checks.
-        maximum_concurrent_rpcs=settings.max_in_flight + 3 * settings.max_waiting + SPARE_RPCS,
+        maximum_concurrent_rpcs=(
+            settings.max_in_flight + 3 * settings.max_waiting + 2 * settings.max_live_calls + SPARE_RPCS
+        ),
         options=(
             ("grpc.max_receive_message_length", settings.max_audio_bytes + MESSAGE_OVERHEAD_BYTES),
             ("grpc.max_send_message_length", MAX_TENSOR_BYTES + MESSAGE_OVERHEAD_BYTES),
             ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake, and must be told so
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            # A gateway that has lost its power says nothing: its calls end when it does not answer a ping.
+            ("grpc.keepalive_time_ms", PING_AFTER_MS),
+            ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
         ),
     )
 

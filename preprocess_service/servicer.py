@@ -16,7 +16,10 @@ import grpc.aio
 from preprocess_service import translation
 from preprocess_service.catalogue import Catalogue
 from preprocess_service.deadline import Deadline
-from preprocess_service.errors import Overloaded, TriageError
+from preprocess_service.errors import InvalidRequest, Overloaded, TriageError
+from preprocess_service.live import translation as live_translation
+from preprocess_service.live.call import CallState
+from preprocess_service.live.monitor import Monitor, Session
 from preprocess_service.logs import call_id_in_logs
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
 from preprocess_service.proto.wigeup.v1 import triage_pb2_grpc
@@ -26,14 +29,15 @@ from preprocess_service.triage import Triage
 logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+StreamContext = grpc.aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]
 MAX_TENSOR_BYTES: Final = 32 * 2**20  # one Preprocess answer: about 200 rows
 
 
 class TriageServicer(triage_pb2_grpc.TriageServicer):
     """wigeup.v1.Triage."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, triage: Triage) -> None:
-        self._settings, self._catalogue, self._triage = settings, catalogue, triage
+    def __init__(self, settings: Settings, catalogue: Catalogue, triage: Triage, monitor: Monitor) -> None:
+        self._settings, self._catalogue, self._triage, self._monitor = settings, catalogue, triage, monitor
         self._under_way = 0  # calls that have no answer yet
         self.idle = asyncio.Event()
         self.idle.set()
@@ -55,6 +59,48 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
                 },
             )
             return translation.verdict_message(verdict, call_id)
+
+    async def ClassifyStream(  # type: ignore[override]  # gRPC takes a coroutine that writes, too
+        self, requests: AsyncIterator[pb.StreamRequest], context: StreamContext
+    ) -> None:
+        async with self._answering("ClassifyStream", "", context):
+            first = await anext(requests, None)
+            if first is None or first.WhichOneof("request") != "config":
+                raise InvalidRequest("a stream without a configuration; it must be the first message")
+            config = live_translation.call_config(first.config)
+            deadline = Deadline(self._settings.deadline_s)
+            with call_id_in_logs(config.call_id):
+                async with self._monitor.admit(config, deadline) as session:
+                    logger.info("live call", extra={"resumed": config.resumed, "hop_s": config.hop_s})
+                    reading = asyncio.create_task(self._read(requests, session))
+                    try:
+                        await self._write(session, context)
+                    finally:
+                        reading.cancel()
+                        await asyncio.wait([reading])
+                    call = session.call
+                    logger.info("live call ended", extra={"audio_s": round(call.audio_s, 2), **_told(call.state)})
+
+    async def _read(self, requests: AsyncIterator[pb.StreamRequest], session: Session) -> None:
+        """Lets the call hear what comes until the caller's half-close; errors go to whoever writes."""
+        try:
+            async for message in requests:
+                self._monitor.take(session, message)
+                await session.room()
+        except TriageError as error:
+            session.fail(error)
+        else:
+            self._monitor.finish(session)
+
+    async def _write(self, session: Session, context: StreamContext) -> None:
+        while True:
+            response = await session.responses.get()
+            if isinstance(response, TriageError):
+                raise response
+            await context.write(response)
+            if response.HasField("summary"):
+                return
+            self._monitor.reconsider(session)
 
     async def Preprocess(self, request: pb.PreprocessRequest, context: Context) -> pb.PreprocessResponse:
         async with self._answering("Preprocess", "", context):
@@ -103,3 +149,13 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
             self._under_way -= 1
             if not self._under_way:
                 self.idle.set()
+
+
+def _told(state: CallState) -> dict[str, int]:
+    """What the log says of a call at its end."""
+    return {
+        "updates": state.update,
+        "alerts": state.alert.alerts,
+        "skipped_hops": state.skipped_hops,
+        "lost_frames": state.lost_frames,
+    }

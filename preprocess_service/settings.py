@@ -52,6 +52,17 @@ class Settings(BaseSettings):
         128, ge=0, description="requests that may wait for that, counted alike; urgent: as many again"
     )
 
+    max_live_calls: int = Field(1000, ge=0, description="live calls at once; as many again may be urgent")
+    live_batch: int = Field(8, ge=1, description="live calls judged together, where so many are due")
+    live_workers: int = Field(3, ge=1, description="such batches under way at once")
+    live_deadline_s: float = Field(2.0, gt=0, description="longest wait for one window's answer; then: not monitored")
+    live_longest_lag_s: float = Field(
+        2.0,
+        gt=0,
+        description="a hop that has waited longer is skipped for a later one; new calls are refused from half",
+    )
+    live_idle_s: float = Field(30.0, gt=0, description="a live call from which nothing comes for so long is ended")
+
     canary_interval_s: float = Field(2.0, gt=0, description="time between two readiness checks")
     shutdown_grace_s: float = Field(10.0, ge=0, description="time for requests under way to end after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

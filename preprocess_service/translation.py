@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from preprocess_service.admission import Priority
@@ -14,7 +15,7 @@ from preprocess_service.preparation import Prepared, Question
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
 from preprocess_service.repository import ServedModel
 from preprocess_service.triton import Arrays, input_tensors
-from preprocess_service.verdict import Verdict, VerdictDecision, VerdictWarning
+from preprocess_service.verdict import KindScore, Verdict, VerdictDecision, VerdictWarning, WindowScore
 
 _ENCODINGS: Final = {
     pb.AUDIO_ENCODING_UNSPECIFIED: Encoding.FILE,
@@ -47,18 +48,25 @@ def checked_call_id(call_id: str) -> str:
 
 def classify_question(request: pb.ClassifyRequest) -> Question:
     """Raises InvalidRequest where an enumeration holds an unknown value."""
-    if request.priority not in _PRIORITIES:
-        raise InvalidRequest(f"priority {request.priority} is unknown; it must be one of {pb.Priority.keys()}")
-    audio_format, priority = _audio_format(request.format), _PRIORITIES[request.priority]
-    return Question(request.audio, audio_format, request.transcript, request.model, request.model_version, priority)
+    priority = priority_of(request.priority)
+    stated = audio_format(request.format)
+    return Question(request.audio, stated, request.transcript, request.model, request.model_version, priority)
 
 
 def preprocess_question(request: pb.PreprocessRequest) -> Question:
-    audio_format = _audio_format(request.format)
-    return Question(request.audio, audio_format, request.transcript, request.model, request.model_version)
+    stated = audio_format(request.format)
+    return Question(request.audio, stated, request.transcript, request.model, request.model_version)
 
 
-def _audio_format(message: pb.AudioFormat) -> AudioFormat:
+def priority_of(value: pb.Priority.ValueType) -> Priority:
+    """Raises InvalidRequest for a value that the API does not name."""
+    if value not in _PRIORITIES:
+        raise InvalidRequest(f"priority {value} is unknown; it must be one of {pb.Priority.keys()}")
+    return _PRIORITIES[value]
+
+
+def audio_format(message: pb.AudioFormat) -> AudioFormat:
+    """Raises InvalidAudio for an encoding or a channel that the API does not name."""
     if message.encoding not in _ENCODINGS:
         raise InvalidAudio(f"encoding {message.encoding} is unknown; it must be one of {pb.AudioEncoding.keys()}")
     if message.channel not in _CHANNELS:
@@ -79,12 +87,9 @@ def verdict_message(verdict: Verdict, call_id: str) -> pb.Verdict:
         uncertain_from=verdict.uncertain_from,
         emergency=verdict.emergency,
         decision=_DECISIONS[verdict.decision],
-        kinds=[pb.KindProbability(name=each.name, probability=each.probability) for each in verdict.kinds],
+        kinds=kind_messages(verdict.kinds),
         audio_s=verdict.audio_s,
-        timeline=[
-            pb.WindowScore(start_s=each.start_s, end_s=each.end_s, probability=each.probability)
-            for each in verdict.timeline
-        ],
+        timeline=window_messages(verdict.timeline),
         times=pb.StageTimes(
             load_ms=times.load_ms,
             wait_ms=times.wait_ms,
@@ -96,6 +101,14 @@ def verdict_message(verdict: Verdict, call_id: str) -> pb.Verdict:
         ),
         warnings=[_WARNINGS[warning] for warning in verdict.warnings],
     )
+
+
+def kind_messages(kinds: Iterable[KindScore]) -> list[pb.KindProbability]:
+    return [pb.KindProbability(name=each.name, probability=each.probability) for each in kinds]
+
+
+def window_messages(windows: Iterable[WindowScore]) -> list[pb.WindowScore]:
+    return [pb.WindowScore(start_s=each.start_s, end_s=each.end_s, probability=each.probability) for each in windows]
 
 
 def preprocess_message(prepared: Prepared, arrays: Arrays) -> pb.PreprocessResponse:

@@ -6,10 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,10 @@ from preprocess_service.features import inputs, text
 from preprocess_service.features.inputs import Row
 from preprocess_service.preparation import Prepared, Question, prepare
 from preprocess_service.settings import Settings
+from preprocess_service.threads import Threads
 from preprocess_service.triton import Answer, Arrays, TritonClient
 from preprocess_service.verdict import Times, Verdict, calibrated, likeliest_kinds, timeline
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 WARM_UP_SENTENCES: Final = 200
@@ -47,10 +46,9 @@ class Scored:
 class Triage:
     """Answers questions; features are computed in threads, off the event loop."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, triton: TritonClient) -> None:
-        self._settings, self._catalogue, self._triton = settings, catalogue, triton
+    def __init__(self, settings: Settings, catalogue: Catalogue, triton: TritonClient, threads: Threads) -> None:
+        self._settings, self._catalogue, self._triton, self._threads = settings, catalogue, triton, threads
         self._admission = Admission(settings.max_in_flight, settings.max_waiting)
-        self._threads = ThreadPoolExecutor(settings.feature_threads, thread_name_prefix="features")
 
     async def warm_up(self) -> None:
         """Starts the Java virtual machine and lets it compile, which would cost the first callers seconds otherwise."""
@@ -59,10 +57,7 @@ class Triage:
         # thread of the pool.
         text.morphemes(sentence, frozenset())
         for _ in range(WARM_UP_SENTENCES):
-            await self._in_thread(text.morphemes, sentence, frozenset())
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            await self._threads.run(text.morphemes, sentence, frozenset())
 
     async def classify(self, question: Question, deadline: Deadline) -> Verdict:
         """The verdict on one recording: its strongest evidence decides.
@@ -116,7 +111,7 @@ class Triage:
             def compute() -> T:
                 return render(prepared, inputs.batch(spec, prepared.samples, prepared.ids, prepared.rows))
 
-            return await self._in_thread(compute)
+            return await self._threads.run(compute)
 
     @asynccontextmanager
     async def _prepared(self, question: Question, deadline: Deadline) -> AsyncIterator[tuple[Prepared, Times]]:
@@ -126,17 +121,17 @@ class Triage:
         """
         self._check(question)
         started, max_s = time.perf_counter(), self._settings.max_audio_s
-        cost = await self._in_thread(preparation.cost, question, max_s)
+        cost = await self._threads.run(preparation.cost, question, max_s)
         if not self._catalogue.is_at_hand(question.model, question.model_version):
             # Neither what is no recording nor what there is no room for makes Triton load a model.
             async with self._admission.admit(cost, question.priority, deadline):
-                await self._in_thread(preparation.check, question, max_s)
+                await self._threads.run(preparation.check, question, max_s)
         checked = time.perf_counter()
         async with self._catalogue.lease(question.model, question.model_version, deadline) as served:
             leased = time.perf_counter()
             async with self._admission.admit(cost, question.priority, deadline):
                 admitted = time.perf_counter()
-                prepared, times = await self._in_thread(prepare, question, served, max_s, deadline)
+                prepared, times = await self._threads.run(prepare, question, served, max_s, deadline)
                 wait_ms = 1000 * (checked - started + admitted - leased)
                 yield prepared, replace(times, load_ms=1000 * (leased - checked), wait_ms=wait_ms)
 
@@ -156,7 +151,7 @@ class Triage:
             async with ahead:
                 deadline.remaining_s()
                 started = time.perf_counter()
-                arrays = await self._in_thread(inputs.batch, served.spec, prepared.samples, prepared.ids, rows)
+                arrays = await self._threads.run(inputs.batch, served.spec, prepared.samples, prepared.ids, rows)
                 featured = time.perf_counter()
                 answer = await self._triton.infer(served.spec, served.version, arrays, priority, deadline)
                 return answer, 1000 * (featured - started), 1000 * (time.perf_counter() - featured)
@@ -179,16 +174,3 @@ class Triage:
             sum(audio_ms),
             sum(inference_ms),
         )
-
-    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs a function in a thread; whoever is cancelled waits for its end, since a thread cannot be stopped and
-        its place at the door is free only then."""
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            if not work.cancelled():
-                work.exception()  # nobody is left to hear it
-            raise

@@ -29,6 +29,23 @@ class VerdictWarning(Enum):
     LONG_RECORDING = "long recording"
 
 
+class Degradation(Enum):
+    """Why an update of a live call deserves less trust than usual; the names are those of the API."""
+
+    NO_TRANSCRIPT = "no transcript"
+    AUDIO_GAP = "audio gap"
+    CONCEALED = "concealed"
+    SILENCE = "silence"
+    COMFORT_NOISE = "comfort noise"
+    HOLD_MUSIC = "hold music"
+    CLIPPED = "clipped"
+    SHORT_WINDOW = "short window"
+    LATE = "late"
+    UNTRAINED_BASE = "untrained base"
+    NOT_MONITORED = "not monitored"
+    TRANSCRIPT_UNUSED = "transcript unused"
+
+
 @dataclass(frozen=True)
 class Times:
     """Milliseconds in each stage; those of a long recording overlap and may add up to more than the total."""

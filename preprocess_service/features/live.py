@@ -99,7 +99,7 @@ class LiveAudio:
 
     def samples(self, span: Span) -> Samples:
         """The samples themselves, as a view."""
-        return self._samples.view(span.start, span.end)[0]
+        return np.asarray(self._samples.view(span.start, span.end)[0])
 
     def frames(self, span: Span) -> Spectrogram:
         """Absolute decibels (BANDS, frames) of the frames that lie wholly within a span, as a view."""

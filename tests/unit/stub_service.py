@@ -74,6 +74,11 @@ class StubTriage(triage_pb2_grpc.TriageServicer):
             warnings=[] if request.transcript else [triage_pb2.WARNING_NO_TRANSCRIPT],
         )
 
+    def ClassifyStream(
+        self, request_iterator: Iterator[triage_pb2.StreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[triage_pb2.StreamResponse]:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "live calls have a stub of their own: live_stub.py")
+
     def Preprocess(
         self, request: triage_pb2.PreprocessRequest, context: grpc.ServicerContext
     ) -> triage_pb2.PreprocessResponse:
