@@ -151,6 +151,16 @@ def test_a_packet_in_time_is_put_in_its_place():
     assert buffer.counts["lost"] == 0
 
 
+def test_a_packet_that_comes_late_but_before_it_is_given_up_is_in_time():
+    first, second, third = packets_of(sound(3))
+    buffer = JitterBuffer(DEPTH_S)
+
+    out = buffer.put(first, 0.0) + buffer.put(third, 0.02) + buffer.put(second, 0.5)
+
+    assert sequence_numbers(out) == [0, 1, 2]
+    assert buffer.counts["lost"] == 0
+
+
 def test_one_number_far_off_is_a_stray():
     packets = packets_of(sound(4))
     stray = Packet(0, 40000, 1, packets[0].ssrc, b"stray")

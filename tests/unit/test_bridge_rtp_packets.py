@@ -153,12 +153,12 @@ def test_the_command_line_without_options_gives_the_defaults():
 def test_reads_every_option():
     options = parsed(
         *("--listen", "[::1]:6000-6010", "--payload", "96=L16/16000", "--allow", "10.0.0.0/8", "--no-rtcp"),
-        *("--reorder", "0.1", "--conceal", "0", "--idle", "9", "--pause", "90", "--most-calls", "3"),
+        *("--reorder", "0.1", "--conceal", "0", "--idle", "9", "--pause", "90"),
         *("--call-id-format", "line-{local_port}"),
     )
 
     assert list(options.ports) == [6000, 6002, 6004, 6006, 6008, 6010]
-    assert (options.host, options.rtcp, options.most_calls) == ("::1", False, 3)
+    assert (options.host, options.rtcp) == ("::1", False)
     assert (options.reorder_s, options.conceal_s, options.idle_s, options.pause_s) == (0.1, 0, 9, 90)
     assert options.payloads[96] == Payload(Codec.L16, 16000)
     assert options.payloads[0] == Payload(Codec.PCMU)
@@ -170,7 +170,7 @@ def test_reads_every_option():
     "argv",
     [("--listen", "5004"), ("--listen", "h:x"), ("--listen", "h:5005-5010"), ("--listen", "h:70000"),
      ("--allow", "10.0.0/99"), ("--idle", "0"), ("--reorder", "nan"), ("--call-id-format", "{who}"),
-     ("--call-id-format", "통화"), ("--call-id-format", "{"), ("--most-calls", "0"), ("--payload", "96=MP3")],
+     ("--call-id-format", "통화"), ("--call-id-format", "{"), ("--payload", "96=MP3")],
 )  # fmt: skip
 def test_refuses_options_that_make_no_sense(argv):
     with pytest.raises(ValueError, match=r".+"):

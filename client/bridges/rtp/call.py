@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from client.bridges.calls import Audio, Transcript
 from client.bridges.rtp.audio_queue import AudioQueue
-from client.bridges.rtp.candidates import Arrived, Source
+from client.bridges.rtp.candidates import Arrived
 from client.bridges.rtp.options import RtpOptions
 from client.bridges.rtp.packet import Packet
 from client.bridges.rtp.payloads import Payload
 from client.bridges.rtp.receiver import Patience, Piece, Receiver
+from client.bridges.rtp.sockets import Source
 from client.formats import AudioFormat
 from client.results import CallUpdate
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from client.bridges.rtp.jitter import MAX_MISORDER, signed_difference
 from client.bridges.rtp.packet import Packet
+from client.bridges.rtp.sockets import Source
 
 # RFC 3550, A.1, MIN_SEQUENTIAL: packets until a stream counts as one.
 TO_BEGIN = 2
@@ -15,7 +16,6 @@ FORGOTTEN_AFTER_S = 2.0
 # Copies included, of which some networks deliver many.
 MOST_HEARD = 8 * TO_TAKE_OVER
 
-Source = tuple[str, int]
 Stream = tuple[Source, int]  # where it comes from, and its SSRC
 Arrived = tuple[Packet, float]
 

@@ -55,16 +55,8 @@ class JitterBuffer:
 
     def put(self, packet: Packet, arrival_s: float) -> list[Ordered]:
         """Takes a packet; returns those whose turn has come."""
-        due = self.expire(arrival_s)
-        if self._next is None:
-            self._next = packet.sequence
-            self._given_up = set(range(self._next - MAX_MISORDER, self._next))
-        ahead = signed_difference(packet.sequence, self._next, 16)
-        if not -MAX_MISORDER <= ahead < MAX_DROPOUT:
-            return due + self._doubt(packet, arrival_s)
-        self.counts["late"] += self._suspect is not None
-        self._suspect = None
-        return due + self._place(self._next + ahead, packet, arrival_s)
+        due = self._put(packet, arrival_s)  # before anything is given up: it may be what was waited for
+        return due + self.expire(arrival_s)
 
     def expire(self, now_s: float) -> list[Ordered]:
         """Gives up what has been waited for long enough; returns the packets behind it."""
@@ -86,6 +78,17 @@ class JitterBuffer:
         self._next, self._suspect, self._restarted = None, None, True
         return due
 
+    def _put(self, packet: Packet, arrival_s: float) -> list[Ordered]:
+        if self._next is None:
+            self._next = packet.sequence
+            self._given_up = set(range(self._next - MAX_MISORDER, self._next))
+        ahead = signed_difference(packet.sequence, self._next, 16)
+        if not -MAX_MISORDER <= ahead < MAX_DROPOUT:
+            return self._doubt(packet, arrival_s)
+        self.counts["late"] += self._suspect is not None
+        self._suspect = None
+        return self._place(self._next + ahead, packet, arrival_s)
+
     def _doubt(self, packet: Packet, arrival_s: float) -> list[Ordered]:
         """A number far off is a stray's, or the sender has begun anew: the one after it tells."""
         suspect, self._suspect = self._suspect, (packet, arrival_s)
@@ -93,7 +96,7 @@ class JitterBuffer:
             self.counts["late"] += suspect is not None
             return []
         due = self.restart()
-        return due + self.put(*suspect) + self.put(packet, arrival_s)
+        return due + self._put(*suspect) + self._put(packet, arrival_s)
 
     def _place(self, number: int, packet: Packet, arrival_s: float) -> list[Ordered]:
         assert self._next is not None  # noqa: S101 - narrows the type: `put` has set it

@@ -24,7 +24,8 @@ class RtpOptions:
 
     Seconds: `reorder_s` of waiting for a missing packet, `conceal_s` of loss that is concealed, `idle_s` without a
     packet until a call counts as hung up, `pause_s` the same after comfort noise, and the longest pause; `queue_s` of
-    audio that may wait to be taken. `call_id` is a format of CALL_ID_FIELDS. Raises ValueError.
+    audio that may wait to be taken. `most_calls` at once bound the memory. `call_id` is a format of CALL_ID_FIELDS.
+    Raises ValueError.
     """
 
     host: str = DEFAULT_HOST
@@ -38,7 +39,7 @@ class RtpOptions:
     idle_s: float = 5.0
     pause_s: float = 60.0
     queue_s: float = 10.0
-    most_calls: int = 512
+    most_calls: int = 1024
     call_id: str = "rtp-{ssrc}-{source}"
 
     def __post_init__(self) -> None:
@@ -101,7 +102,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--pause", default.pause_s, "the same after comfort noise, and the longest pause"),
     ):
         add(option, type=float, default=value, metavar="S", help=f"seconds {text} (default {value:g})")
-    add("--most-calls", type=int, default=default.most_calls, metavar="N", help="at once (default %(default)s)")
     fields = ", ".join(CALL_ID_FIELDS)
     add("--call-id-format", default=default.call_id, metavar="TEXT", help=f"of {fields} (default %(default)s)")
 
@@ -118,7 +118,6 @@ def options_from(args: argparse.Namespace) -> RtpOptions:
         conceal_s=args.conceal,
         idle_s=args.idle,
         pause_s=args.pause,
-        most_calls=args.most_calls,
         call_id=args.call_id_format,
     )
 

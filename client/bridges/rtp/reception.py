@@ -5,10 +5,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from client.bridges.rtp.call import RtpCall
-from client.bridges.rtp.candidates import TO_BEGIN, TO_TAKE_OVER, Candidate, Candidates, Source, Stream
+from client.bridges.rtp.candidates import TO_BEGIN, TO_TAKE_OVER, Candidate, Candidates, Stream
 from client.bridges.rtp.options import RtpOptions
 from client.bridges.rtp.packet import MalformedPacket, Packet, goodbyes, is_rtcp, parse
 from client.bridges.rtp.payloads import Payload
+from client.bridges.rtp.sockets import Source
 
 # Packets that a goodbye overtook begin no call (RFC 3550, 6.2.1, keeps a source's state for a while, too).
 GOODBYE_HOLDS_S = 2.0
