@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -103,10 +103,14 @@ def hear_calls(scorer: Scorer, corpus: Corpus, rows: Rows, most: int) -> tuple[C
     count = max(1, round(normal_s / LONG_CALL_S))
     long = [hear(scorer, stream) for stream in simulator.long_calls(count, normal_s / count)]
     calls = list(_emergencies(simulator, len(emergency), most * (1 - NORMAL_SHARE)))
-    read, heard = (
-        Calls(tuple(each[number] for each in long), tuple(each[number] for each in calls)) for number in range(2)
-    )
+    read, heard = (_calls([each[number] for each in long], [each[number] for each in calls]) for number in range(2))
     return read, heard
+
+
+def _calls(long: Sequence[Heard], emergencies: Sequence[HeardCall]) -> Calls:
+    """What comes before an emergency is normal, too: most calls begin so, with short windows."""
+    before = [each.heard.at(each.heard.ends_s <= each.onset_s) for each in emergencies]
+    return Calls((*long, *before), tuple(emergencies))
 
 
 def _emergencies(simulator: Simulator, count: int, most: float) -> Iterator[tuple[HeardCall, HeardCall]]:

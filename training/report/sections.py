@@ -14,14 +14,8 @@ from training.report.words import measured_on, share, waited, yes_no
 
 _HEADER: Final = (
     *("model", "accuracy", "beats chance", "recall", "false positives", "recall at 1 % FPR", "AUC"),
-    *(
-        "kind right",
-        "kind among the first three",
-        "false alarms an hour",
-        "median delay",
-        "false alerts an hour",
-        "median delay of alerts",
-    ),
+    *("kind right", "kind among the first three", "false alarms an hour", "median delay"),
+    *("false alerts an hour, live calls", "median delay, live calls"),
 )
 _KIND = {"INVALID": "bad", "UNPROVEN": "bad", "SYNTHETIC": "warn", "VALID": "good"}
 
