@@ -83,6 +83,30 @@ def test_a_bad_network_changes_neither_order_nor_time(network, first_sequence, f
     assert into.counts["concealed_frames"] + into.counts["lost_frames"] == (count - heard) * TICKS
 
 
+@given(
+    NETWORKS,
+    st.integers(0, 0xFFFF),
+    st.integers(0, 0xFFFFFFFF),
+    st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=5, max_size=100),
+)
+def test_pauses_and_losses_together_keep_the_time_of_the_timestamps(network, sequence, timestamp, talk):
+    """Every packet comes after so many that were left out, and some are comfort noise."""
+    sent, place = [], 0
+    for number, (left_out, is_noise) in enumerate(talk):
+        place += left_out
+        is_edge = number in (0, 1, len(talk) - 1)
+        payload_type, payload = (13, b"@") if is_noise and not is_edge else (0, bytes(TICKS))
+        at = (timestamp + place * TICKS) % (1 << 32)
+        sent.append(Packet(payload_type, (sequence + number) % (1 << 16), at, 1, payload))
+        place += 1
+    wire, _ = damaged(sent, **network)
+
+    pieces, into = received(wire)
+
+    assert frames_of(pieces) == (place - talk[0][0]) * TICKS
+    assert into.counts["clock_restarts"] == 0
+
+
 @given(NETWORKS, st.integers(0, 0xFFFF), st.integers(5, 150))
 def test_the_buffer_gives_every_packet_once_and_in_order(network, first_sequence, count):
     wire, _ = damaged(packets_of(sound(count), first_sequence=first_sequence), **network)

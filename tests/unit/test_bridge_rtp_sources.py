@@ -148,6 +148,15 @@ async def test_hears_only_the_networks_that_are_allowed():
     assert listener.calls == []
 
 
+async def test_an_ipv6_socket_knows_a_sender_of_ipv4_by_its_network():
+    ours = (ipaddress.ip_network("127.0.0.0/8"),)
+    async with listening(replace(PATIENT, host="::ffff:127.0.0.1", allow=ours)) as listener:
+        await send_call(sound(0.1), listener.port)
+        heard = await listener.whole_call()
+
+    assert heard.data == sound(0.1)
+
+
 async def test_one_datagram_or_noise_begins_no_call():
     async with listening() as listener:
         source = await open_source()

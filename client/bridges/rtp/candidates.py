@@ -14,7 +14,7 @@ TO_TAKE_OVER = 5
 MOST_CANDIDATES = 256
 FORGOTTEN_AFTER_S = 2.0
 # Copies included, of which some networks deliver many.
-MOST_HEARD = 8 * TO_TAKE_OVER
+MOST_HEARD = 3 * TO_TAKE_OVER
 
 Stream = tuple[Source, int]  # where it comes from, and its SSRC
 Arrived = tuple[Packet, float]

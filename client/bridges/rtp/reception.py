@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from client.bridges.rtp.call import RtpCall
 from client.bridges.rtp.candidates import TO_BEGIN, TO_TAKE_OVER, Candidate, Candidates, Stream
-from client.bridges.rtp.options import RtpOptions
+from client.bridges.rtp.options import Network, RtpOptions
 from client.bridges.rtp.packet import MalformedPacket, Packet, goodbyes, is_rtcp, parse
 from client.bridges.rtp.payloads import Payload
 from client.bridges.rtp.sockets import Source
@@ -74,8 +74,7 @@ class Reception:
     def _is_foreign(self, source: Source) -> bool:
         if not self._is_shared and any(call.source != source for call in self._followed.values()):
             return True
-        allow = self._options.allow
-        return bool(allow) and not any(ipaddress.ip_address(source[0]) in network for network in allow)
+        return bool(self._options.allow) and not _is_within(source[0], self._options.allow)
 
     def _consider(self, stream: Stream, packet: Packet, now_s: float) -> None:
         """Of a stream that is no call's: begins one, takes one over, or waits for more."""
@@ -120,3 +119,10 @@ class Reception:
         for call in self._followed.values():
             if not self._is_shared or call.source == source:
                 call.observed[name] += count
+
+
+def _is_within(host: str, networks: tuple[Network, ...]) -> bool:
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # so an IPv6 socket names a sender of IPv4
+    return any(address in network for network in networks)
