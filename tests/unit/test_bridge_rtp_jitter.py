@@ -242,6 +242,14 @@ def test_tells_losses_from_pauses_and_from_other_clocks(second, gap, restarts):
     assert timeline.restarts == restarts
 
 
+def test_a_lost_packet_may_have_been_as_long_as_any_of_them():
+    timeline = Timeline(longest_gap_s=60, jitter_s=0.06)
+    timeline.follow(place(0))
+    timeline.follow(place(160, ticks=32))
+
+    assert timeline.follow(place(192 + 160, missing=1, ticks=32)) == Gap(160)
+
+
 @given(st.lists(st.integers(-70, 70), min_size=2, max_size=100))
 def test_timestamps_that_waver_add_no_time(wavering):
     timeline = Timeline(longest_gap_s=60, jitter_s=0.06)

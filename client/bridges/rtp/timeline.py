@@ -38,12 +38,16 @@ class Timeline:
         self._longest_gap_s, self._jitter_s = longest_gap_s, jitter_s
         self._last: Place | None = None
         self._expected = 0
+        self._longest_ticks = 0  # of a packet: some senders cut theirs unevenly
         self.restarts = 0
 
     def follow(self, place: Place) -> Gap:
         """Takes the next piece; returns the gap before it."""
         last, self._last = self._last, place
         expected, self._expected = self._expected, place.timestamp + place.ticks
+        if last is None or place.clock_rate_hz != last.clock_rate_hz:
+            self._longest_ticks = 0
+        self._longest_ticks = max(self._longest_ticks, place.ticks)
         if last is None:
             return Gap()
         ahead = signed_difference(place.timestamp, expected, 32)
@@ -54,7 +58,7 @@ class Timeline:
         if is_other_clock or not 0 < ahead <= self._longest_gap_s * place.clock_rate_hz:
             self.restarts += 1
             return self._by_arrival(last, place)
-        lost = min(ahead, place.missing * last.ticks)
+        lost = min(ahead, place.missing * self._longest_ticks)
         return Gap(lost, ahead - lost)
 
     def _by_arrival(self, last: Place, place: Place) -> Gap:
