@@ -21,7 +21,7 @@ class ServiceFailed(RuntimeError):
 class ServiceProcess:
     """One service with the given WIGEUP_ settings (names without the prefix); a context manager."""
 
-    def __init__(self, *, log: Path, ready_limit_s: float = 60.0, **settings: object) -> None:
+    def __init__(self, *, log: Path, ready_limit_s: float = 240.0, **settings: object) -> None:
         self.log = log
         self.ready_limit_s = ready_limit_s
         (self.port,) = free_ports(1)

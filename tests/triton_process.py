@@ -45,7 +45,7 @@ class TritonProcess:
         log: Path,
         options: Sequence[str] = (),
         python: Path = TRITON_PYTHON,
-        ready_limit_s: float = 120.0,
+        ready_limit_s: float = 240.0,
     ) -> None:
         self.model_repository = model_repository
         self.log = log

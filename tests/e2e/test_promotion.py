@@ -160,7 +160,7 @@ def stage(corpus, tmp_path_factory):
     with TritonProcess(folder / "models", log=folder / "triton.log", options=explicit) as triton:
         settings = {"model_repository": folder / "models", "triton_address": triton.grpc_address}
         settings |= {"canary_interval_s": 0.5, "loaded_models": MODEL}
-        with ServiceProcess(log=folder / "log", ready_limit_s=180, **settings) as service:
+        with ServiceProcess(log=folder / "log", **settings) as service:
             yield Stage(folder, triton, service, min(HIGHEST_RATE_HZ, sustained_hz(service) / 2))
 
 
