@@ -11,8 +11,8 @@ from client.bridges.calls import Audio
 from client.bridges.rtp import open_bridge
 from client.bridges.rtp.payloads import STATIC_PAYLOADS, Codec, Payload
 from client.formats import AudioFormat
+from loadtest.rtp_sender import Wire, open_source, packets_of, send_call, send_packets
 from tests.unit.rtp_listener import LOCALHOST, PATIENT, SPEED, listening, sound
-from tests.unit.rtp_sender import Wire, open_source, packets_of, send_call, send_packets
 
 
 async def test_a_call_arrives_whole_and_ends_with_its_goodbye():

@@ -14,7 +14,7 @@ from client.bridges.rtp.packet import Packet
 from client.bridges.rtp.payloads import STATIC_PAYLOADS, Codec, Payload
 from client.bridges.rtp.receiver import COUNTS, Patience, Pause, Receiver
 from client.bridges.rtp.timeline import Gap, Place, Timeline
-from tests.unit.rtp_sender import damaged, packets_of
+from loadtest.rtp_sender import damaged, packets_of
 
 DEPTH_S = 0.06
 TICKS = 160

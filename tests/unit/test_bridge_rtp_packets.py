@@ -15,7 +15,7 @@ from client.bridges.rtp import RtpOptions, add_arguments, options_from
 from client.bridges.rtp.packet import MalformedPacket, Packet, goodbyes, is_rtcp, parse
 from client.bridges.rtp.payloads import STATIC_PAYLOADS, Codec, Payload, parse_mapping
 from client.formats import AudioFormat
-from tests.unit.rtp_sender import datagram_of, goodbye
+from loadtest.rtp_sender import datagram_of, goodbye
 
 HEADER = struct.pack("!HII", 7, 160, 0xABCD)
 PACKETS = st.builds(

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from client.bridges.rtp import open_bridge
+from loadtest.rtp_sender import datagram_of, goodbye, open_source, packets_of, send_call, send_packets
 from tests.unit.rtp_listener import LOCALHOST, PATIENT, SPEED, listening, range_options, sound
-from tests.unit.rtp_sender import datagram_of, goodbye, open_source, packets_of, send_call, send_packets
 
 
 def interleaved(*streams):

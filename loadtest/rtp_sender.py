@@ -74,19 +74,41 @@ def packets_of(
 
 
 def damaged(
-    packets: list[Packet], *, seed: int, loss: float = 0.0, reorder: float = 0.0, duplicate: float = 0.0
+    packets: list[Packet],
+    *,
+    seed: int,
+    loss: float = 0.0,
+    burst_packets: float = 0.0,
+    reorder: float = 0.0,
+    duplicate: float = 0.0,
 ) -> tuple[list[Packet], set[int]]:
     """The packets as a bad network delivers them, and the indexes of those lost; the first two and the last arrive.
 
-    `reorder` is the part of packets that change places with their neighbour.
+    Each is lost by itself, or with `burst_packets` in bursts of so many on average (1 or more) whose length is
+    geometrically distributed, as Gilbert's model has it; the part that is lost is the same. `reorder` is the part of
+    packets that change places with their neighbour.
     """
     chance = random.Random(seed)
-    lost = {index for index in range(2, len(packets) - 1) if chance.random() < loss}
+    exposed = range(2, len(packets) - 1)
+    if burst_packets:
+        lost = set(_in_bursts(exposed, loss, burst_packets, chance))
+    else:
+        lost = {index for index in exposed if chance.random() < loss}
     wire = [packet for index, packet in enumerate(packets) if index not in lost]
     for index in range(2, len(wire) - 1):
         if chance.random() < reorder:
             wire[index - 1], wire[index] = wire[index], wire[index - 1]
     return [copy for packet in wire for copy in [packet] * (1 + (chance.random() < duplicate))], lost
+
+
+def _in_bursts(indexes: range, loss: float, burst_packets: float, chance: random.Random) -> Iterator[int]:
+    ends = 1 / burst_packets
+    begins = ends * loss / (1 - loss)  # so that the part of time within bursts is `loss`
+    is_lost = chance.random() < loss
+    for index in indexes:
+        if is_lost:
+            yield index
+        is_lost = chance.random() < (1 - ends if is_lost else begins)
 
 
 async def send_packets(
@@ -131,6 +153,7 @@ async def send_call(
     first_timestamp: int = 0,
     packet_s: float = PACKET_S,
     loss: float = 0.0,
+    burst_packets: float = 0.0,
     reorder: float = 0.0,
     duplicate: float = 0.0,
     seed: int = 0,
@@ -150,7 +173,9 @@ async def send_call(
         first_timestamp=first_timestamp,
         packet_s=packet_s,
     )
-    on_the_wire, lost = damaged(cut, seed=seed, loss=loss, reorder=reorder, duplicate=duplicate)
+    on_the_wire, lost = damaged(
+        cut, seed=seed, loss=loss, burst_packets=burst_packets, reorder=reorder, duplicate=duplicate
+    )
     transport = await open_source(host)
     try:
         source = await send_packets(on_the_wire, port, host=host, packet_s=packet_s, speed=speed, source=transport)
