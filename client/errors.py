@@ -8,6 +8,8 @@ import grpc
 # Trailing metadata of a refused call: how long its sender should wait before another try.
 RETRY_AFTER_KEY = "retry-after-ms"
 
+Metadata = Iterable[tuple[str, str | bytes]] | None
+
 
 class TriageError(Exception):
     """A call that gave no result.
@@ -111,9 +113,14 @@ _CLASS_BY_STATUS: Mapping[grpc.StatusCode, type[TriageError]] = {
 def error_from_rpc(error: grpc.RpcError) -> TriageError:
     """The client's error for a failed call of a sync or asyncio stub."""
     call = cast(grpc.Call, error)  # both stubs raise errors that are also the finished call
-    status, message = call.code(), call.details() or call.code().name
+    return error_from_status(call.code(), call.details(), call.trailing_metadata())
+
+
+def error_from_status(status: grpc.StatusCode, details: str | None, metadata: Metadata) -> TriageError:
+    """The client's error for a status that is not OK and what came with it."""
+    message = details or status.name
     family = _CLASS_BY_STATUS.get(status, ServiceFailure)
-    retry_after_ms = _retry_after_ms(call.trailing_metadata())
+    retry_after_ms = _retry_after_ms(metadata)
     # The service always says how long to wait when it is full. The same status without that is a size limit, its own
     # or gRPC's, where waiting does not help.
     if family is Overloaded and retry_after_ms is None:
@@ -121,7 +128,7 @@ def error_from_rpc(error: grpc.RpcError) -> TriageError:
     return family(message, status=status, retry_after_ms=retry_after_ms)
 
 
-def _retry_after_ms(metadata: Iterable[tuple[str, str | bytes]] | None) -> int | None:
+def _retry_after_ms(metadata: Metadata) -> int | None:
     for key, value in metadata or ():
         if key == RETRY_AFTER_KEY and isinstance(value, str) and value.isdecimal():
             return int(value)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from client.channel import ChannelSettings, open_aio_channel
+from client.live.ending import Ending
 from loadtest.pacing import keep_time
 from loadtest.tapes import Tape
 from preprocess_service.proto.wigeup.v1 import triage_pb2
@@ -69,8 +70,8 @@ class PacedCall:
         self._stream, self._config = stream, config
         self._due = 0  # messages of the tape
         self._all_due = asyncio.Event()
-        self._has_given_up = False
         self._call: Any = None
+        self._ending: Ending | None = None
         self._writing: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -78,7 +79,7 @@ class PacedCall:
         """The next message can be sent."""
         if self._call is None:
             self._call = self._stream()
-            self._call.add_done_callback(self._note_end)
+            self._ending = Ending(self._call)
             self._writing = asyncio.create_task(self._write(self._config))
             self._reading = asyncio.create_task(self._read())
             return
@@ -96,15 +97,20 @@ class PacedCall:
     async def end(self, within_s: float) -> Recording:
         """Waits until all was due, and then so long for the service's summary; leaves nothing running."""
         await self._all_due.wait()
-        if self._writing is not None and self._reading is not None:
+        if self._writing is not None and self._reading is not None and self._ending is not None:
             _, late = await asyncio.wait((self._writing, self._reading), timeout=within_s)
+            self._note(self._ending)
             if late:
-                self._has_given_up = True
                 self._call.cancel()
                 await asyncio.wait(late)
-            elif self.recording.status == grpc.StatusCode.OK.name and not _is_summary(self.recording.responses):
-                self.recording.status = NO_SUMMARY
         return self.recording
+
+    def _note(self, ending: Ending) -> None:
+        if ending.status is None:
+            return
+        is_early = ending.status is grpc.StatusCode.OK and not _is_summary(self.recording.responses)
+        self.recording.status = NO_SUMMARY if is_early else ending.status.name
+        self.recording.details = ending.details
 
     def _planned_at(self, index: int) -> float:
         return self.recording.began_at + self.recording.tape.messages[index].at_s
@@ -127,26 +133,9 @@ class PacedCall:
             return  # the call has ended: its status says how
 
     async def _read(self) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):  # how it ended, `_note_end` says
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):  # how it ended, `_ending` says
             while (response := await self._call.read()) is not grpc.aio.EOF:
                 self.recording.responses.append((time.monotonic(), response))
-
-    def _note_end(self, call: Any) -> None:
-        """Takes the status down the moment it is there: where a write fails a little later, because the service has
-        ended the call, gRPC puts INTERNAL in its place (grpc/grpc#36066)."""
-        if self.recording.status == UNFINISHED and not self._has_given_up:
-            self.recording.status = _at_once(call.code()).name
-            self.recording.details = _at_once(call.details()) or ""
-
-
-def _at_once(waiting: Coroutine[Any, Any, Any]) -> Any:
-    """The value of a coroutine that has nothing to wait for."""
-    try:
-        waiting.send(None)
-    except StopIteration as end:
-        return end.value
-    waiting.close()
-    raise RuntimeError("gRPC has told that a call has ended before it has its status")
 
 
 def _is_summary(responses: Sequence[Response]) -> bool:

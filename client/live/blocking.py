@@ -13,6 +13,7 @@ from client.results import CallSummary, CallUpdate
 
 Chunk = bytes | Audio | Transcript
 Found = CallUpdate | CallSummary
+MOST_AHEAD = 16  # updates that wait here for the caller; more of them wait in the call, which bounds them
 
 
 class BlockingCall:
@@ -24,6 +25,7 @@ class BlockingCall:
         self._found: queue.SimpleQueue[Found | BaseException | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._room = asyncio.Semaphore(MOST_AHEAD)
 
     def found(self) -> Iterator[Found]:
         """Updates as they come, the summary last; raises TriageError, and whatever reading the chunks raised."""
@@ -34,14 +36,19 @@ class BlockingCall:
                 if isinstance(found, BaseException):
                     raise found
                 yield found
+                self._call_soon(self._room.release)
         finally:
             self._stop()
             thread.join()
 
     def _stop(self) -> None:
-        if self._loop is not None and self._task is not None:
+        if self._task is not None:
+            self._call_soon(self._task.cancel)
+
+    def _call_soon(self, callback: Callable[[], object]) -> None:
+        if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._task.cancel)
+                self._loop.call_soon_threadsafe(callback)
 
     def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):  # nobody wants any more
@@ -66,6 +73,7 @@ class BlockingCall:
 
     async def _read(self, call: LiveCall) -> None:
         async for update in call:
+            await self._room.acquire()
             self._found.put(update)
 
     async def _play(self, call: LiveCall, reading: "asyncio.Task[None]") -> None:

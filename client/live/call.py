@@ -18,6 +18,8 @@ from client.live.watch import OnMonitored, Watch
 from client.results import CallSummary, CallUpdate
 from preprocess_service.proto.wigeup.v1 import triage_pb2
 
+MOST_UNREAD = 1000  # updates that are kept for whoever reads them: a quarter of an hour at one a second
+
 
 class LiveCall:
     """One call; made by `AsyncTriageClient.live_call`, used as an asynchronous context manager, in one event loop.
@@ -25,6 +27,9 @@ class LiveCall:
     Send with `send_audio` or `offer_audio` and `send_transcript`, read updates with `async for`, end with `finish`.
     Over a lost connection the call goes on by itself: the numbers of its updates have no gap and none comes twice.
     Meanwhile `monitored` is False, which means that nobody watches, not that all is well.
+
+    Updates that nobody reads are kept up to MOST_UNREAD, the newest ones, since each says all that is known of the call
+    then; `unread_updates` counts those that gave way.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class LiveCall:
         self._failure: TriageError | None = None
         self._unreported_frames = 0
         self.dropped_frames = 0
+        self.unread_updates = 0
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._live())
@@ -187,6 +193,9 @@ class LiveCall:
             self._session.wake()
 
     def _hand_on(self, update: CallUpdate) -> None:
+        if self._updates.qsize() >= MOST_UNREAD:
+            self._updates.get_nowait()
+            self.unread_updates += 1
         self._updates.put_nowait(update)
         self._room.set()
 

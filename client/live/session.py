@@ -7,6 +7,7 @@ from collections.abc import Callable
 import grpc
 
 from client.errors import CallCancelled, ServiceUnavailable, TriageError, error_from_rpc
+from client.live.ending import Ending
 from client.live.history import History
 from client.live.line import Line, Stream
 from client.live.messages import resumed, stream_request
@@ -79,12 +80,13 @@ class Session:
     async def _hold_stream(self) -> None:
         """One stream from its configuration to its end, which is the summary or a TriageError."""
         stream = self._line.open()
+        ending = Ending(stream)
         first = resumed(self._config, self._state, self._replay.rewind())
         sender = asyncio.create_task(self._send(stream, first))
         try:
             await self._receive(stream)
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise (ending.error() or error_from_rpc(error)) from error
         finally:
             sender.cancel()
             stream.cancel()

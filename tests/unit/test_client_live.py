@@ -364,3 +364,16 @@ async def test_a_transcript_that_would_end_the_call_is_refused_at_once(
     async with client.live_call(format=AudioFormat.mulaw()) as call:
         with pytest.raises(InvalidRequest, match=complaint):
             call.send_transcript(transcript)
+
+
+async def test_updates_that_nobody_reads_do_not_pile_up(client: AsyncTriageClient) -> None:
+    options = LiveOptions(piece_s=2.0)
+    async with client.live_call(format=AudioFormat.mulaw(), hop_s=0.25, options=options) as call:
+        for _ in range(130):
+            await call.send_audio(bytes(16_000))
+        summary = await call.finish()
+        updates = await collect(call)
+
+    assert summary.updates == 1040
+    assert call.unread_updates == 40
+    assert [u.number for u in updates] == list(range(41, 1041))
