@@ -26,6 +26,12 @@ class AlertState:
     alerts: int = 0  # raised so far
     covered_s: float = 0.0  # the end of the last window, scored or not
 
+    def unheard(self, at_s: float) -> AlertState:
+        """The state after time in which nothing was scored: it brings an alert no nearer to being raised or cleared."""
+        covered_s = max(at_s, self.covered_s)
+        paused_s = covered_s - self.covered_s if self.below_since_s >= 0 else 0.0
+        return replace(self, below_since_s=self.below_since_s + paused_s, covered_s=covered_s)
+
 
 @dataclass(frozen=True)
 class AlertPolicy:
@@ -41,8 +47,7 @@ class AlertPolicy:
     def step(self, state: AlertState, probability: float | None, at_s: float, *, has_words: bool) -> AlertState:
         """The state after the window that ends at `at_s`, at any distance from the one before.
 
-        `probability` is calibrated, 0 to 1; None where the window was not scored. Then nothing moves: the time that it
-        covers brings an alert no nearer to being raised or cleared.
+        `probability` is calibrated, 0 to 1; None where the window was not scored (see `AlertState.unheard`).
         """
         covered_s = max(at_s, state.covered_s)
         elapsed_s = covered_s - state.covered_s

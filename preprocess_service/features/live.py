@@ -61,19 +61,20 @@ class LiveAudio:
     def memory_bytes(self) -> int:
         return self._samples.memory_bytes + self._frames.memory_bytes
 
-    def feed(self, samples: Samples, *, concealed: int = 0) -> None:
-        """Hears samples (n,) at the party's rate, the first `concealed` of which were made up."""
-        if concealed:
-            self._note(self._concealed, concealed)
+    def feed(self, samples: Samples) -> None:
+        """Hears samples (n,) at the party's rate; costs least where a whole hop comes at once."""
         self._fed += len(samples)
         block = round(BLOCK_S * self._rate_hz)
         for start in range(0, len(samples), block):
             self._hear(self._to_telephone.resample(samples[start : start + block]))
 
-    def skip(self, count: int) -> None:
-        """So many samples were lost: their time passes in silence."""
-        self._note(self._lost, count)
-        self.feed(np.zeros(count, np.float32))
+    def lose(self, after: int, count: int) -> None:
+        """Of the samples to be fed next, `count` that come after the first `after` were lost and are silence."""
+        self._lost.append(self._span(after, count))
+
+    def conceal(self, after: int, count: int) -> None:
+        """Of the samples to be fed next, `count` that come after the first `after` were made up."""
+        self._concealed.append(self._span(after, count))
 
     def finish(self) -> None:
         """There is no more: what the filters have held back becomes available."""
@@ -151,9 +152,10 @@ class LiveAudio:
         inside = self._samples.view(max(begin, start), min(stop, end))[0]
         return np.pad(inside, (max(0, start - begin), max(0, stop - end)))
 
-    def _note(self, spans: deque[Span], count: int) -> None:
-        start, end = (round(each * SAMPLE_RATE_HZ / self._rate_hz) for each in (self._fed, self._fed + count))
-        spans.append(Span(start, end))
+    def _span(self, after: int, count: int) -> Span:
+        start = self._fed + after
+        first, end = (round(each * SAMPLE_RATE_HZ / self._rate_hz) for each in (start, start + count))
+        return Span(first, end)
 
 
 def _touches(spans: deque[Span], span: Span) -> bool:

@@ -250,14 +250,22 @@ class LiveCall:
 
     def take_in(self, hop: Hop) -> None:
         """Decodes the hop's audio."""
+        heard = headerless_samples(b"".join(piece.data for piece in hop.pieces), self.config.format)  # (n, channels)
+        at = 0  # frames before the piece
+        silent: list[int] = []  # for every lost frame, how many were heard before it
         for piece in hop.pieces:
-            channels = headerless_samples(piece.data, self.config.format).T
-            for party, samples in zip(self._parties, channels, strict=True):
-                if piece.lost:
-                    party.audio.skip(piece.lost)
-                party.audio.feed(samples, concealed=piece.concealed)
-        if hop.is_last:
             for party in self._parties:
+                if piece.lost:
+                    party.audio.lose(at, piece.lost)
+                if piece.concealed:
+                    party.audio.conceal(at + piece.lost, piece.concealed)
+            silent += [at - len(silent)] * piece.lost
+            at += piece.lost + len(piece.data) // self._frame_bytes
+        if silent:
+            heard = np.insert(heard, silent, 0, axis=0)
+        for party, samples in zip(self._parties, heard.T, strict=True):
+            party.audio.feed(samples)
+            if hop.is_last:
                 party.audio.finish()
 
     def windows(self, hop: Hop, spec: ModelSpec, contract: Contract) -> list[Window]:
@@ -277,10 +285,10 @@ class LiveCall:
         if hop.skipped:
             parties = [replace(each, degradations=(*each.degradations, Degradation.LATE)) for each in parties]
         caller = parties[0]
-        alert = replace(before.alert, covered_s=at_s)
-        if contract is not None:
-            said = caller.probability if caller.scored else None
-            alert = AlertPolicy(contract.alert).step(before.alert, said, at_s, has_words=windows[0].has_words)
+        alert = before.alert.unheard(at_s)
+        if caller.scored and contract is not None:
+            policy = AlertPolicy(contract.alert)
+            alert = policy.step(before.alert, caller.probability, at_s, has_words=windows[0].has_words)
         covered_s = self._origin / self._rate_hz + self._parties[0].audio.available / SAMPLE_RATE_HZ
         if caller.scored:
             self.timeline.append(WindowScore(covered_s - windows[0].duration_s, covered_s, caller.probability))

@@ -40,7 +40,7 @@ def call_config(message: pb.StreamConfig) -> CallConfig:
         call_id=checked_call_id(message.call_id),
         priority=priority_of(message.priority),
         hop_s=hop_s,
-        state=_call_state(message.resumption),
+        state=_call_state(message.resumption, stated.sample_rate_hz),
         position_frames=message.resumption.position_frames if resumed else 0,
         resumed=resumed,
     )
@@ -144,7 +144,7 @@ def _state_message(state: CallState) -> pb.CallState:
     )
 
 
-def _call_state(resumption: pb.Resumption) -> CallState:
+def _call_state(resumption: pb.Resumption, rate_hz: int) -> CallState:
     """That of a call's beginning where there is none; raises InvalidRequest for one that no update can have had."""
     if not resumption.HasField("state"):
         return CallState(AlertState())
@@ -164,6 +164,7 @@ def _call_state(resumption: pb.Resumption) -> CallState:
         changed_at_s=message.changed_at_s,
         below_since_s=message.below_since_s,
         alerts=message.alerts,
+        covered_s=message.position_frames / rate_hz,
     )
     return CallState(
         alert,
