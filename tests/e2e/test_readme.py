@@ -36,7 +36,7 @@ async def test_the_example_of_a_live_call_runs(service):
         for _ in range(100):
             yield bytes(range(160))
 
-    names = run(EXAMPLES["live call"], service, alert=lambda *said: None)
+    names = run(EXAMPLES["live call"], service, alert=print)
     summary = await names["watch"](packets())
 
     assert summary.audio_s == pytest.approx(2)

@@ -75,7 +75,9 @@ class StubTriage(triage_pb2_grpc.TriageServicer):
         )
 
     def ClassifyStream(
-        self, request_iterator: Iterator[triage_pb2.StreamRequest], context: grpc.ServicerContext
+        self,
+        request_iterator: Iterator[triage_pb2.StreamRequest],  # noqa: ARG002 - gRPC's signature
+        context: grpc.ServicerContext,
     ) -> Iterator[triage_pb2.StreamResponse]:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "live calls have a stub of their own: live_stub.py")
 

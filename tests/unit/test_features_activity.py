@@ -27,7 +27,7 @@ def found(samples):
 
 def found_on_the_line(code_words):
     heard = LiveAudio(8000)
-    heard.feed(g711.decode_mulaw(code_words).astype(np.float32) / 32768)
+    heard.feed(g711.decode_mulaw(code_words).astype(np.float32) / np.float32(32768))
     heard.finish()
     return evidence(heard, heard.span(MULTIMODAL))
 
