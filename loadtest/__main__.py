@@ -1,4 +1,4 @@
-"""`python -m loadtest live` and `python -m loadtest open`: load in open loop, with honest times."""
+"""`python -m loadtest`: load in open loop, with honest times; and what the lines and their losses do to a call."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
 
+from client import TriageError
 from client.command.machine import open_output, write_json
 from loadtest import arguments, tables
+from loadtest.bridge_process import BridgeFailed, Where
 from loadtest.circumstances import circumstances
 from loadtest.clips import load_clips, some
 from loadtest.generators import GeneratorFailed, Generators, TapePlan, start_generators
@@ -25,6 +27,7 @@ from loadtest.servers import Cost, Meter
 
 CARRIED, NOT_CARRIED, WRONG_USAGE, NOT_VALID, INTERRUPTED = 0, 1, 2, 3, 130
 MS_A_S: Final = 1000
+PERCENT: Final = 100
 
 Figures = Mapping[str, Any]
 
@@ -36,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(stderr=options.json == "-")
     around = circumstances(options.triton)
     try:
-        code, figures = _live(options, console) if options.command == "live" else _open(options, console)
+        code, figures = COMMANDS[options.command](options, console)
         if options.json:
             given = {key: value if _is_plain(value) else str(value) for key, value in vars(options).items()}
             with open_output(options.json) as stream:
                 write_json({**around, "options": given, **figures}, stream)
-    except (GeneratorFailed, OSError, ValueError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
+    except (GeneratorFailed, BridgeFailed, TriageError, OSError, ValueError) as error:
+        print(f"loadtest: {error or type(error).__name__}", file=sys.stderr)
         return WRONG_USAGE
     except KeyboardInterrupt:
         print("loadtest: interrupted", file=sys.stderr)
@@ -120,6 +123,53 @@ def _open(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
 def _open_figures(result: OpenResult, cost: Cost) -> Figures:
     each = cost.server_cpu_ms_per(result.calls)
     return {"result": result.to_dict(), "servers": cost.to_dict(), "server_cpu_ms_per_call": each}
+
+
+def _lines(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest import lines, lines_tables  # they need more packages than load does
+
+    plan = lines.Plan(options.clips, options.count, options.long, options.long_seconds, options.parallel, options.seed)
+    compared = asyncio.run(lines.compare_lines(_where(options), arguments.root_certificates(options), plan))
+    limits = lines_tables.Limits()
+    results = [lines_tables.line_result(line, compared) for line in lines.LINES]
+    found = lines_tables.shortcomings(results, compared, limits)
+    _write(console, lines_tables.document(results, compared))
+    console.print("differs: " + "; ".join(found) if found else "what arrives is what was sent")
+    figures = {
+        "lines": [each.to_dict() for each in results],
+        "shortcomings": found,
+        "recordings": [each.to_dict() for each in compared],
+    }
+    return _code(True, found), figures
+
+
+def _loss(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest import loss  # as above
+
+    rates = [rate / PERCENT for rate in options.rates]
+    sweep = loss.Sweep(
+        options.clips, options.calls, options.seconds, rates, options.seeds, options.parallel, options.seed
+    )
+    results, held = asyncio.run(loss.sweep_loss(_where(options), sweep))
+    _write(console, loss.loss_table(results))
+    return CARRIED, {"results": [each.to_dict() for each in results], "calls": [each.to_dict() for each in held]}
+
+
+def _where(options: argparse.Namespace) -> Where:
+    return Where(options.address, options.model, options.tls_roots)
+
+
+def _write(console: Console, text: str) -> None:
+    """Markdown as it is: no folding, no colours."""
+    print(text, file=console.file)
+
+
+COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Console], tuple[int, Figures]]]] = {
+    "live": _live,
+    "open": _open,
+    "lines": _lines,
+    "loss": _loss,
+}
 
 
 def _code(is_valid: bool, shortcomings: Sequence[str]) -> int:

@@ -15,15 +15,21 @@ from loadtest.servers import SERVERS, Servers
 MOST_CALLS, LONGEST_S, HIGHEST_RATE, LONGEST_SEARCH_S = 5000, 600.0, 5000.0, 3600.0
 HOPS_S, MESSAGES_MS = (0.25, 10.0), (20.0, 500.0)
 EXIT_CODES: Final = "Exit codes: 0 all was carried, 1 it was not, 2 wrong usage, 3 the generator was too late to tell."
+LINES_CODES: Final = "Exit codes: 0 what arrives is what was sent, 1 it is not, 2 wrong usage or a failed call."
+LOSS_CODES: Final = "Exit codes: 0 measured, 2 wrong usage or a failed call."
+MOST_RECORDINGS, MOST_PARALLEL, HIGHEST_LOSS = 1000, 64, 50.0
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses and checks the command line; a wrong one ends the process with code 2 and a message."""
     parser = argparse.ArgumentParser(prog="python -m loadtest", description="Load, honestly timed.", epilog=EXIT_CODES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared = _shared()
+    where = _where()
+    shared = _shared(where)
     _add_live(commands.add_parser("live", parents=[shared], help="live calls in real time", epilog=EXIT_CODES))
     _add_open(commands.add_parser("open", parents=[shared], help="unary calls at a given rate", epilog=EXIT_CODES))
+    _add_lines(commands.add_parser("lines", parents=[where], help="recordings over every line", epilog=LINES_CODES))
+    _add_loss(commands.add_parser("loss", parents=[where], help="calls whose packets are lost", epilog=LOSS_CODES))
     options = parser.parse_args(argv)
     if not is_loopback(options.address) and not options.i_own_this_address:
         parser.error(f"{options.address} is not this machine; load on a service that others use keeps callers from it: "
@@ -32,6 +38,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--triton {options.triton} is not this machine: --i-own-this-address if that is meant")
     if options.command == "live" and options.seconds < options.hop:
         parser.error(f"--seconds {options.seconds:g} is less than one hop of {options.hop:g} s")
+    if options.command == "lines" and options.long > options.count:
+        parser.error(f"--long {options.long} of --count {options.count} recordings")
     return options
 
 
@@ -46,20 +54,27 @@ def root_certificates(options: argparse.Namespace) -> bytes | None:
     return None if path is None else path.read_bytes()
 
 
-def _shared() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    option = shared.add_argument
+def _where() -> argparse.ArgumentParser:
+    where = argparse.ArgumentParser(add_help=False)
+    option = where.add_argument
     option("--address", default=DEFAULT_ADDRESS, metavar="HOST:PORT", help="the service (default %(default)s)")
     option("--i-own-this-address", action="store_true", help="allow an address that is not this machine's loopback")
     option("--tls-roots", type=Path, metavar="PEM", help="use TLS, with these root certificates")
-    option("--clips", type=Path, default=Path("data/synthetic"), metavar="FOLDER", help="recordings (%(default)s)")
+    option("--clips", "--recordings", type=Path, default=Path("data/synthetic"), metavar="FOLDER",
+           help="recordings (%(default)s)")  # fmt: skip
     option("--model", default="", metavar="NAME", help="default: the service's own")
-    option("--channels", type=_integer(1, 64), default=4, metavar="N", help="connections a process (%(default)s)")
     option("--seed", type=int, default=1, metavar="N", help="of clips, pauses and arrivals (%(default)s)")
     option("--json", metavar="FILE", help="write the figures and their circumstances (- for standard output)")
+    option("--triton", default="127.0.0.1:8001", metavar="HOST:PORT", help="Triton's gRPC (%(default)s)")
+    return where
+
+
+def _shared(where: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False, parents=[where])
+    option = shared.add_argument
+    option("--channels", type=_integer(1, 64), default=4, metavar="N", help="connections a process (%(default)s)")
     option("--lateness-limit", type=_number(1, 60_000), default=Limits.lateness_ms, metavar="MS",
            help="p99 by which the generator may be late for its figures to be believed (%(default)g)")  # fmt: skip
-    option("--triton", default="127.0.0.1:8001", metavar="HOST:PORT", help="Triton's gRPC (%(default)s)")
     option("--triton-metrics", default="http://127.0.0.1:8002/metrics", metavar="URL", help="%(default)s")
     option("--pids", type=_pids, default={}, metavar="NAME=PID,...",
            help="processes of `service` and `triton`; default: those that listen on their ports")  # fmt: skip
@@ -90,6 +105,27 @@ def _add_open(parser: argparse.ArgumentParser) -> None:
     rates.add_argument("--rates", type=lambda text: [rate(each) for each in text.split(",")], metavar="R,R,...")
     option("--seconds", type=_number(0.1, LONGEST_S), default=30.0, metavar="S", help="at each rate (%(default)g)")
     option("--deadline", type=_number(0.01, 60), default=DEFAULT_DEADLINE_S, metavar="S", help="(%(default)g)")
+
+
+def _add_lines(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--count", type=_integer(1, MOST_RECORDINGS), default=12, metavar="N", help="recordings (%(default)s)")
+    option("--long", type=_integer(0, MOST_RECORDINGS), default=4, metavar="N",
+           help="of them calls made of several clips (%(default)s)")  # fmt: skip
+    option("--long-seconds", type=_number(1, LONGEST_S), default=30.0, metavar="S", help="of each (%(default)g)")
+    option("--parallel", type=_integer(1, MOST_PARALLEL), default=4, metavar="N",
+           help="recordings at once, each over all lines (%(default)s)")  # fmt: skip
+
+
+def _add_loss(parser: argparse.ArgumentParser) -> None:
+    rate = _number(0, HIGHEST_LOSS)
+    option = parser.add_argument
+    option("--rates", type=lambda text: [rate(each) for each in text.split(",")], default=[1.0, 5.0, 10.0],
+           metavar="P,P,...", help="percent of packets; calls without loss always go first (1,5,10)")  # fmt: skip
+    option("--seeds", type=_integer(1, 100), default=3, metavar="N", help="times for each rate (%(default)s)")
+    option("--calls", type=_integer(1, MOST_CALLS), default=8, metavar="N", help="different ones (%(default)s)")
+    option("--seconds", type=_number(1, LONGEST_S), default=20.0, metavar="S", help="of each call (%(default)g)")
+    option("--parallel", type=_integer(1, MOST_PARALLEL), default=16, metavar="N", help="at once (%(default)s)")
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:

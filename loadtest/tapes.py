@@ -98,7 +98,7 @@ def _speak(clips: Sequence[Clip], seconds: float, chance: random.Random) -> _Spe
         start_s = speech.seconds
         if start_s >= seconds:
             break
-        speech.code_words += _mulaw(clips[index].path)
+        speech.code_words += mulaw_of(clips[index].path)
         speech.sentences.append(_Sentence(clips[index].text, start_s, speech.seconds))
     del speech.code_words[round(seconds * G711_RATE_HZ) :]
     return speech
@@ -111,7 +111,7 @@ def _endlessly(count: int, chance: random.Random) -> Iterator[int]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _mulaw(path: Path) -> bytes:
+def mulaw_of(path: Path) -> bytes:
     named = format_of(path)
     audio_format = audio.AudioFormat(audio.Encoding[named.encoding.name], named.sample_rate_hz, named.channels)
     samples = audio.decode(path.read_bytes(), audio_format, LONGEST_CLIP_S)
