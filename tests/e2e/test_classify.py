@@ -156,9 +156,8 @@ def test_a_long_recording_gets_a_timeline(client, model, window_s):
 
 
 def test_an_emergency_late_in_a_long_call_is_heard(client, corpus):
-    of_label = {
-        label: [each for each in corpus.clips if each.split == "test" and each.label == label] for label in LABELS
-    }
+    test = [clip for clip in corpus.clips if clip.split == "test"]
+    of_label = {label: [clip for clip in test if clip.label == label][:20] for label in LABELS}
 
     def alone(clip):
         return client.classify((DATA / clip.path).read_bytes(), transcript=clip.text).probability
