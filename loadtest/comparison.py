@@ -57,11 +57,15 @@ class Heard:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the updates of one line lie from those of another; `unmatched` of either have no counterpart."""
+    """How far the updates of one line lie from those of another.
+
+    `unmatched` of either have no counterpart; of `scored_otherwise` only one line's window carried evidence.
+    """
 
     probability: tuple[float, ...]
     smoothed: tuple[float, ...]
     unmatched: int
+    scored_otherwise: int
 
 
 def heard_of(
@@ -87,7 +91,8 @@ def drift(reference: Heard, other: Heard) -> Drift:
     return Drift(
         probability=tuple(abs(two - one) for one, two in scored if one is not None and two is not None),
         smoothed=tuple(abs(two.smoothed - one.smoothed) for one, two in pairs),
-        unmatched=len(ours.keys() ^ theirs.keys()) + sum((one is None) != (two is None) for one, two in scored),
+        unmatched=len(ours.keys() ^ theirs.keys()),
+        scored_otherwise=sum((one is None) != (two is None) for one, two in scored),
     )
 
 

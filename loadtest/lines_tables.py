@@ -41,7 +41,7 @@ class LineResult:
     most_from_file: float | None  # the last update of recordings of at most a window
     mean_from_stream: float | None  # over all updates
     most_from_stream: float | None
-    unmatched: int  # updates that only one of the two has
+    unmatched: int  # updates that only one of the two has, or that only one has scored
     audio_apart_s: float  # that arrived, from what was sent
     alerts_alike: int
     faults: dict[str, int]
@@ -64,7 +64,7 @@ def line_result(line: str, compared: Sequence[Compared]) -> LineResult:
         most_from_file=max(from_file, default=None),
         mean_from_stream=fmean(apart) if apart else None,
         most_from_stream=max(apart, default=None),
-        unmatched=sum(each.unmatched for each in drifts),
+        unmatched=sum(each.unmatched + each.scored_otherwise for each in drifts),
         audio_apart_s=max(abs(each.heard[line].audio_s - each.recording.seconds) for each in compared),
         alerts_alike=sum(each.alerts_as_stream(line) for each in compared),
         faults={name: total for name in FAULTS if (total := sum(each.get(name, 0) for each in counts))},

@@ -77,7 +77,9 @@ class LossResult:
     most_drift: float | None
     mean_smoothed_drift: float | None
     most_smoothed_drift: float | None
-    unmatched: int
+    updates: int
+    unmatched: int  # updates without a counterpart
+    scored_otherwise: int  # updates of which only one's window carried evidence
     alerts: int  # calls with one
     alerts_without_loss: int
     mean_delay_s: float | None  # of the first alert; negative: earlier
@@ -126,8 +128,8 @@ def loss_table(results: Sequence[LossResult]) -> str:
     """In Markdown."""
     header = (
         *("packets lost", "calls", "of packets", "counted as lost", "concealed", "silence"),
-        *("probability drift, mean", "most", "smoothed, mean", "most", "calls with an alert"),
-        *("alert later by, mean s", "least", "most"),
+        *("probability drift, mean", "most", "smoothed, mean", "most", "scored otherwise"),
+        *("calls with an alert", "alert later by, mean s", "least", "most"),
     )
     return table(header, map(_row, results))
 
@@ -141,6 +143,7 @@ def _row(result: LossResult) -> tuple[str, ...]:
         f"{result.lost_counted / result.packets:.1%}",
         *(f"{seconds / result.audio_s:.1%}" for seconds in (result.concealed_s, result.lost_s)),
         *(number(each) for each in drifts),
+        f"{result.scored_otherwise / result.updates:.1%}",
         f"{result.alerts} of {result.alerts_without_loss}",
         *(number(each, 1) for each in delays),
     )
@@ -183,7 +186,9 @@ def _result(rate: float, way: str, held: Sequence[Held], reference: dict[int, He
         most_drift=max(probability, default=None),
         mean_smoothed_drift=fmean(smoothed) if smoothed else None,
         most_smoothed_drift=max(smoothed, default=None),
+        updates=sum(len(each.heard.points) for each in held),
         unmatched=sum(each.unmatched for each in drifts),
+        scored_otherwise=sum(each.scored_otherwise for each in drifts),
         alerts=sum(after is not None for _, after in raised),
         alerts_without_loss=sum(before is not None for before, _ in raised),
         mean_delay_s=fmean(delays) if delays else None,

@@ -35,7 +35,7 @@ def test_a_bridges_updates_are_those_of_the_stream(compared, line):
     for each in compared:
         apart = each.from_stream(line)
         assert len(each.heard[line].points) == len(each.heard[STREAM].points)
-        assert apart.unmatched == 0
+        assert apart.unmatched == apart.scored_otherwise == 0
         assert max(apart.probability, default=0) <= LIMITS.of(line)
 
 
