@@ -111,6 +111,7 @@ def kind_of(decibels: Spectrogram) -> Evidence:
         return Evidence.COMFORT_NOISE
     audible = loudness > loudness.max() - AUDIBLE_DB
     pauses = ~_spread(audible, EDGE_FRAMES)
+    pauses[:EDGE_FRAMES] = pauses[-EDGE_FRAMES:] = False  # a tone may have ended, or begin, at the very edge
     if pauses.any() and not _is_pause(heard[:, pauses], loudness[pauses]):
         return Evidence.SOUND
     if _are_telephone_tones(power, total, loudness, audible) or _is_tune(heard, power, total, audible):
@@ -131,6 +132,7 @@ def _is_pause(decibels: Spectrogram, loudness: Levels) -> bool:
 def _are_telephone_tones(power: Spectrogram, total: Levels, loudness: Levels, audible: Flags) -> bool:
     """Whether nothing but the tones of a network or of keys is heard, at one level."""
     inside = ~_spread(~audible, EDGE_FRAMES // 2)
+    inside[: EDGE_FRAMES // 2] = inside[-EDGE_FRAMES // 2 :] = False
     if not inside.any() or np.ptp(loudness[inside]) > TONE_LEVEL_SPREAD_DB:
         return False
     if not _TONES[power[:, inside].argmax(axis=0)].all():

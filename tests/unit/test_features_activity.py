@@ -139,6 +139,19 @@ def test_speech_is_evidence_whatever_is_behind_it():
     assert set(kinds) == {Evidence.SOUND}
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 48000])
+def test_a_tone_is_one_wherever_the_window_begins_and_ends(rate_hz):
+    t = np.arange(12 * rate_hz) / rate_hz
+    busy = 0.1 * (np.sin(2 * np.pi * 480 * t) + np.sin(2 * np.pi * 620 * t)) * (t % 1 < 0.5)
+    heard, kinds = LiveAudio(rate_hz), []
+
+    for start in range(0, len(busy), rate_hz):
+        heard.feed(busy[start : start + rate_hz].astype(np.float32))
+        kinds.append(evidence(heard, heard.span(MULTIMODAL)))
+
+    assert set(kinds[1:]) == {Evidence.HOLD_MUSIC}
+
+
 @pytest.mark.parametrize("louder_db", [0, 10])
 @pytest.mark.parametrize(
     "behind",
