@@ -148,10 +148,17 @@ def _loss(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
 
     rates = [rate / PERCENT for rate in options.rates]
     sweep = loss.Sweep(
-        options.clips, options.calls, options.seconds, rates, options.seeds, options.parallel, options.seed
+        folder=options.clips,
+        calls=options.calls,
+        seconds=options.seconds,
+        rates=rates,
+        seeds=options.seeds,
+        parallel=options.parallel,
+        seed=options.seed,
+        level=options.level,
     )
     results, held = asyncio.run(loss.sweep_loss(_where(options), sweep))
-    _write(console, loss.loss_table(results))
+    _write(console, loss.loss_table(results, options.level))
     return CARRIED, {"results": [each.to_dict() for each in results], "calls": [each.to_dict() for each in held]}
 
 

@@ -125,6 +125,8 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     option("--seeds", type=_integer(1, 100), default=3, metavar="N", help="times for each rate (%(default)s)")
     option("--calls", type=_integer(1, MOST_CALLS), default=8, metavar="N", help="different ones (%(default)s)")
     option("--seconds", type=_number(1, LONGEST_S), default=20.0, metavar="S", help="of each call (%(default)g)")
+    option("--level", type=_number(0, 1), default=0.7, metavar="P",
+           help="of the smoothed probability: when it is first reached is compared (%(default)g)")  # fmt: skip
     option("--parallel", type=_integer(1, MOST_PARALLEL), default=16, metavar="N", help="at once (%(default)s)")
 
 

@@ -40,6 +40,10 @@ class Heard:
         """Seconds of the call's audio when an alert first stood; None if none did."""
         return next((point.covered_s for point in self.points if point.raised), None)
 
+    def reached_at_s(self, level: float) -> float | None:
+        """The same of when the smoothed probability first was at that level."""
+        return next((point.covered_s for point in self.points if point.smoothed >= level), None)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON; an update is [covered_s, probability, smoothed, raised]."""
         return {
@@ -97,9 +101,17 @@ def drift(reference: Heard, other: Heard) -> Drift:
 
 
 def _by_position(heard: Heard) -> dict[int | None, Point]:
-    """The last update covers all, whatever little may be missing at the end of one line: its place is None."""
-    places: dict[int | None, Point] = {point.position_frames: point for point in heard.points[:-1]}
-    return places | ({None: heard.points[-1]} if heard.points else {})
+    """The last update covers all, whatever little may be missing at the end of one line: its place is None.
+
+    Where a call ends with a hop, that hop may or may not have had an update before the last: it has no place.
+    """
+    if not heard.points:
+        return {}
+    last = heard.points[-1]
+    places: dict[int | None, Point] = {
+        point.position_frames: point for point in heard.points if point.position_frames < last.position_frames
+    }
+    return places | {None: last}
 
 
 def _point(update: Mapping[str, Any]) -> Point:

@@ -20,10 +20,10 @@ FAULTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """By how much lines may differ: probabilities (A-law's beside mu-law's, too), and seconds of audio."""
+    """By how much lines may differ: probabilities, and seconds of audio. A-law's code words stand for other numbers."""
 
     probability: float = 0.02
-    alaw_probability: float = 0.1
+    alaw_probability: float = 0.05
     audio_s: float = 0.1
 
     def of(self, line: str) -> float:

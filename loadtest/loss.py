@@ -33,6 +33,7 @@ class Sweep:
     seeds: int
     parallel: int
     seed: int
+    level: float  # of the smoothed probability: when it is reached is compared, as is when the alert is raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,23 @@ class Held:
         return {"loss": asdict(self.loss), **sent, "heard": self.heard.to_dict()}
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """When something first happened in the calls, beside the same calls without loss; negative: earlier."""
+
+    calls: int  # in which it happened
+    calls_without_loss: int
+    mean_s: float | None
+    least_s: float | None
+    most_s: float | None
+
+    def __str__(self) -> str:
+        happened = f"{self.calls} of {self.calls_without_loss}"
+        if self.mean_s is None:
+            return happened
+        return f"{happened}, {self.mean_s:+.2f} ({self.least_s:+.2f} to {self.most_s:+.2f})"
+
+
 @dataclass(frozen=True)
 class LossResult:
     """All calls of one rate and way, beside the same calls without loss; None where there is nothing to compare."""
@@ -80,15 +98,12 @@ class LossResult:
     updates: int
     unmatched: int  # updates without a counterpart
     scored_otherwise: int  # updates of which only one's window carried evidence
-    alerts: int  # calls with one
-    alerts_without_loss: int
-    mean_delay_s: float | None  # of the first alert; negative: earlier
-    least_delay_s: float | None
-    most_delay_s: float | None
+    alert: Delay
+    level: Delay  # of the smoothed probability
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
 
 async def sweep_loss(where: Where, sweep: Sweep) -> tuple[list[LossResult], list[Held]]:
@@ -103,7 +118,7 @@ async def sweep_loss(where: Where, sweep: Sweep) -> tuple[list[LossResult], list
                 return await _hold(bridge, recordings[call], call, loss, random.Random(f"{sweep.seed} {number}"))
 
         held = list(await asyncio.gather(*(hold(number, *job) for number, job in enumerate(jobs))))
-    return summarise(held), held
+    return summarise(held, sweep.level), held
 
 
 def losses(sweep: Sweep) -> list[Loss]:
@@ -113,39 +128,37 @@ def losses(sweep: Sweep) -> list[Loss]:
     return none + [Loss(rate, way, seed) for rate in rates for way in (ALONE, BURSTS) for seed in range(sweep.seeds)]
 
 
-def summarise(held: Sequence[Held]) -> list[LossResult]:
+def summarise(held: Sequence[Held], level: float) -> list[LossResult]:
     """A result for every rate and way, beside the first time without loss; the second shows what differs anyway."""
     reference = {each.call: each.heard for each in held if each.loss == Loss(0.0, ALONE, 0)}
     others = [each for each in held if each.loss != Loss(0.0, ALONE, 0)]
     groups = dict.fromkeys((each.loss.rate, each.loss.way) for each in others)
     return [
-        _result(rate, way, [each for each in others if (each.loss.rate, each.loss.way) == (rate, way)], reference)
-        for rate, way in groups
+        _result([each for each in others if (each.loss.rate, each.loss.way) == group], reference, level)
+        for group in groups
     ]
 
 
-def loss_table(results: Sequence[LossResult]) -> str:
+def loss_table(results: Sequence[LossResult], level: float) -> str:
     """In Markdown."""
     header = (
-        *("packets lost", "calls", "of packets", "counted as lost", "concealed", "silence"),
-        *("probability drift, mean", "most", "smoothed, mean", "most", "scored otherwise"),
-        *("calls with an alert", "alert later by, mean s", "least", "most"),
+        *("packets lost", "calls", "sent to nowhere", "counted as lost", "of it concealed", "silence"),
+        *("probability drift: mean", "most", "smoothed: mean", "most", "scored otherwise"),
+        *("alerts: calls, later by (s)", f"smoothed reaches {level:g}: calls, later by (s)"),
     )
     return table(header, map(_row, results))
 
 
 def _row(result: LossResult) -> tuple[str, ...]:
     way = f"{result.rate:.0%}, {result.way}" if result.rate else "none, once more"
+    packets = (result.lost_sent / result.packets, result.lost_counted / result.packets)
+    audio = (result.concealed_s / result.audio_s, result.lost_s / result.audio_s)
     drifts = (result.mean_drift, result.most_drift, result.mean_smoothed_drift, result.most_smoothed_drift)
-    delays = (result.mean_delay_s, result.least_delay_s, result.most_delay_s)
     return (
-        *(way, str(result.calls), f"{result.lost_sent / result.packets:.1%}"),
-        f"{result.lost_counted / result.packets:.1%}",
-        *(f"{seconds / result.audio_s:.1%}" for seconds in (result.concealed_s, result.lost_s)),
+        *(way, str(result.calls)),
+        *(f"{part:.1%}" for part in (*packets, *audio)),
         *(number(each) for each in drifts),
-        f"{result.scored_otherwise / result.updates:.1%}",
-        f"{result.alerts} of {result.alerts_without_loss}",
-        *(number(each, 1) for each in delays),
+        *(f"{result.scored_otherwise / result.updates:.1%}", str(result.alert), str(result.level)),
     )
 
 
@@ -166,15 +179,14 @@ async def _hold(bridge: BridgeProcess, recording: Recording, call: int, loss: Lo
     return Held(call, loss, len(sent.packets), len(sent.lost), heard)
 
 
-def _result(rate: float, way: str, held: Sequence[Held], reference: dict[int, Heard]) -> LossResult:
+def _result(held: Sequence[Held], reference: dict[int, Heard], level: float) -> LossResult:
     drifts = [drift(reference[each.call], each.heard) for each in held]
     probability = [value for each in drifts for value in each.probability]
     smoothed = [value for each in drifts for value in each.smoothed]
-    raised = [(reference[each.call].raised_at_s, each.heard.raised_at_s) for each in held]
-    delays = [after - before for before, after in raised if before is not None and after is not None]
+    pairs = [(reference[each.call], each.heard) for each in held]
     return LossResult(
-        rate=rate,
-        way=way,
+        rate=held[0].loss.rate,
+        way=held[0].loss.way,
         calls=len(held),
         packets=sum(each.packets for each in held),
         lost_sent=sum(each.lost for each in held),
@@ -189,9 +201,17 @@ def _result(rate: float, way: str, held: Sequence[Held], reference: dict[int, He
         updates=sum(len(each.heard.points) for each in held),
         unmatched=sum(each.unmatched for each in drifts),
         scored_otherwise=sum(each.scored_otherwise for each in drifts),
-        alerts=sum(after is not None for _, after in raised),
-        alerts_without_loss=sum(before is not None for before, _ in raised),
-        mean_delay_s=fmean(delays) if delays else None,
-        least_delay_s=min(delays, default=None),
-        most_delay_s=max(delays, default=None),
+        alert=_delay([(before.raised_at_s, after.raised_at_s) for before, after in pairs]),
+        level=_delay([(before.reached_at_s(level), after.reached_at_s(level)) for before, after in pairs]),
+    )
+
+
+def _delay(times_s: Sequence[tuple[float | None, float | None]]) -> Delay:
+    delays = [after - before for before, after in times_s if before is not None and after is not None]
+    return Delay(
+        calls=sum(after is not None for _, after in times_s),
+        calls_without_loss=sum(before is not None for before, _ in times_s),
+        mean_s=fmean(delays) if delays else None,
+        least_s=min(delays, default=None),
+        most_s=max(delays, default=None),
     )

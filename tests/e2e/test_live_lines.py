@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from loadtest.bridge_process import Where
-from loadtest.lines import BRIDGED, LINES, PCMU, STREAM, TWILIO, Plan, compare_lines
+from loadtest.lines import BRIDGED, LINES, PCMU, TWILIO, Plan, compare_lines
 from loadtest.lines_tables import Limits, document, line_result, shortcomings
 from loadtest.loss import Sweep, loss_table, sweep_loss
 from tests.e2e.conftest import DATA
@@ -34,7 +34,6 @@ def test_all_of_the_audio_arrives_and_nothing_else(compared, line):
 def test_a_bridges_updates_are_those_of_the_stream(compared, line):
     for each in compared:
         apart = each.from_stream(line)
-        assert len(each.heard[line].points) == len(each.heard[STREAM].points)
         assert apart.unmatched == apart.scored_otherwise == 0
         assert max(apart.probability, default=0) <= LIMITS.of(line)
 
@@ -71,7 +70,7 @@ def test_the_report_finds_nothing_and_has_every_recording(compared):
 
 
 def test_lost_packets_are_counted_and_take_their_time(service, corpus):
-    sweep = Sweep(DATA, calls=2, seconds=8.0, rates=[0.1], seeds=1, parallel=8, seed=1)
+    sweep = Sweep(DATA, calls=2, seconds=8.0, rates=[0.1], seeds=1, parallel=8, seed=1, level=0.5)
 
     results, held = asyncio.run(sweep_loss(Where(service.address), sweep))
 
@@ -85,4 +84,4 @@ def test_lost_packets_are_counted_and_take_their_time(service, corpus):
     assert results[0].lost_counted == 0
     assert results[0].most_drift is None or results[0].most_drift <= 0.01
     assert all(each.lost_sent and each.unmatched == 0 for each in results[1:])
-    assert loss_table(results).count("\n") == 1 + len(results)
+    assert loss_table(results, 0.5).count("\n") == 1 + len(results)

@@ -99,6 +99,10 @@ def test_updates_of_the_same_audio_are_compared_and_the_last_with_the_last():
     assert apart.unmatched == 0
 
 
+def test_a_hop_that_ends_with_the_call_may_have_an_update_of_its_own():
+    assert drift(heard(0.1, 0.2, 0.3, 0.3, end_frames=24000), heard(0.1, 0.2, 0.3)).unmatched == 0
+
+
 def test_updates_without_a_counterpart_are_counted():
     assert drift(heard(0.1, 0.2, 0.3), heard(0.1, 0.3)).unmatched == 1
     assert drift(heard(0.1, None, 0.3), heard(0.1, 0.2, 0.3)).scored_otherwise == 1
@@ -113,13 +117,13 @@ def test_losses_are_measured_against_the_same_call_without_them():
         Held(0, Loss(0.1, ALONE, 0), 150, 5, heard(0.2, 0.5, 0.9, raised_from=2, counts=counts)),
     ]
 
-    again, lossy = summarise(held)
+    again, lossy = summarise(held, 0.7)
 
-    assert (again.most_drift, again.mean_delay_s, again.alerts) == (0, 0, 1)
+    assert (again.most_drift, again.alert.mean_s, again.alert.calls) == (0, 0, 1)
     assert (lossy.lost_sent, lossy.lost_counted, lossy.packets) == (5, 5, 150)
     assert lossy.most_drift == pytest.approx(0.3)
     assert lossy.mean_drift == pytest.approx(0.1)
-    assert lossy.mean_delay_s == 1
+    assert str(lossy.alert) == str(lossy.level) == "1 of 1, +1.00 (+1.00 to +1.00)"
     assert (lossy.concealed_s, lossy.lost_s) == (0.02, 0.08)
 
 
