@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, Final
 
 from client.formats import G711_RATE_HZ
@@ -67,15 +67,15 @@ class Delay:
 
     calls: int  # in which it happened
     calls_without_loss: int
-    mean_s: float | None
+    median_s: float | None
     least_s: float | None
     most_s: float | None
 
     def __str__(self) -> str:
         happened = f"{self.calls} of {self.calls_without_loss}"
-        if self.mean_s is None:
+        if self.median_s is None:
             return happened
-        return f"{happened}, {self.mean_s:+.2f} ({self.least_s:+.2f} to {self.most_s:+.2f})"
+        return f"{happened}, {self.median_s:+.0f} ({self.least_s:+.0f} to {self.most_s:+.0f})"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def summarise(held: Sequence[Held], level: float) -> list[LossResult]:
 def loss_table(results: Sequence[LossResult], level: float) -> str:
     """In Markdown."""
     header = (
-        *("packets lost", "calls", "sent to nowhere", "counted as lost", "of it concealed", "silence"),
+        *("packets lost", "calls", "not sent", "counted as lost", "concealed", "left silent"),
         *("probability drift: mean", "most", "smoothed: mean", "most", "scored otherwise"),
         *("alerts: calls, later by (s)", f"smoothed reaches {level:g}: calls, later by (s)"),
     )
@@ -211,7 +211,7 @@ def _delay(times_s: Sequence[tuple[float | None, float | None]]) -> Delay:
     return Delay(
         calls=sum(after is not None for _, after in times_s),
         calls_without_loss=sum(before is not None for before, _ in times_s),
-        mean_s=fmean(delays) if delays else None,
+        median_s=median(delays) if delays else None,
         least_s=min(delays, default=None),
         most_s=max(delays, default=None),
     )
