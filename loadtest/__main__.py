@@ -157,7 +157,7 @@ def _loss(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
         seed=options.seed,
         level=options.level,
     )
-    results, held = asyncio.run(loss.sweep_loss(_where(options), sweep))
+    results, held = asyncio.run(loss.sweep_loss(_where(options), arguments.root_certificates(options), sweep))
     _write(console, loss.loss_table(results, options.level))
     return CARRIED, {"results": [each.to_dict() for each in results], "calls": [each.to_dict() for each in held]}
 

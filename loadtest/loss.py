@@ -10,9 +10,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Final
 
+from client import AsyncTriageClient
 from client.formats import G711_RATE_HZ
 from loadtest.bridge_process import BridgeProcess, Where, running_bridge
 from loadtest.comparison import Heard, drift
+from loadtest.direct import model_asked
 from loadtest.markdown import number, table
 from loadtest.recordings import ClipsInTurn, Recording, emergency_calls
 from loadtest.rtp_sender import PACKET_S, send_call
@@ -106,8 +108,12 @@ class LossResult:
         return asdict(self)
 
 
-async def sweep_loss(where: Where, sweep: Sweep) -> tuple[list[LossResult], list[Held]]:
-    """Sends all calls; raises OSError, ValueError, BridgeFailed."""
+async def sweep_loss(
+    where: Where, root_certificates: bytes | None, sweep: Sweep
+) -> tuple[list[LossResult], list[Held]]:
+    """Sends all calls; raises OSError, ValueError, TriageError, BridgeFailed."""
+    async with AsyncTriageClient(where.address, root_certificates=root_certificates) as client:
+        await model_asked(client, where.model)  # a bridge would wait for a service that is not there
     recordings = emergency_calls(ClipsInTurn(sweep.folder, sweep.seed), sweep.calls, sweep.seconds, sweep.seed)
     jobs = [(call, loss) for loss in losses(sweep) for call in range(len(recordings))]
     room = asyncio.Semaphore(sweep.parallel)

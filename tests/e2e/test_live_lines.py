@@ -72,7 +72,7 @@ def test_the_report_finds_nothing_and_has_every_recording(compared):
 def test_lost_packets_are_counted_and_take_their_time(service, corpus):
     sweep = Sweep(DATA, calls=2, seconds=8.0, rates=[0.1], seeds=1, parallel=8, seed=1, level=0.5)
 
-    results, held = asyncio.run(sweep_loss(Where(service.address), sweep))
+    results, held = asyncio.run(sweep_loss(Where(service.address), None, sweep))
 
     for each in held:
         counts = each.heard.counts

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from loadtest import markdown
+from loadtest.__main__ import main
 from loadtest.comparison import Heard, Point, drift
 from loadtest.direct import chunks_of
 from loadtest.loss import ALONE, Held, Loss, summarise
@@ -18,6 +19,7 @@ from loadtest.recordings import EMERGENCY, NORMAL, ClipsInTurn, emergency_calls,
 from loadtest.rtp_sender import damaged, packets_of
 from loadtest.senders import frames_of, in_real_time
 from preprocess_service.features import g711
+from tests.unit.stub_service import nobody_listening
 
 SAMPLES = {NORMAL: 100, EMERGENCY: 20000}  # of a clip, so that one can tell them apart
 
@@ -162,3 +164,20 @@ def test_a_table_in_markdown():
     written = markdown.table(("name", "value"), [("a", markdown.number(0.12345)), ("b", markdown.number(None))])
 
     assert written == "| name | value |\n| --- | ---: |\n| a | 0.123 |\n| b | – |"
+
+
+@pytest.mark.parametrize("command", ["lines", "loss"])
+def test_without_a_service_the_comparisons_end_with_2(command, folder, capsys):
+    with nobody_listening() as address:
+        code = main([command, "--address", address, "--clips", str(folder)])
+
+    assert code == 2
+    assert "loadtest: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["lines", "--count", "2", "--long", "3"], ["loss", "--rates", "1,60"]])
+def test_wrong_usage_ends_with_2(wrong):
+    with pytest.raises(SystemExit) as ended:
+        main(wrong)
+
+    assert ended.value.code == 2
