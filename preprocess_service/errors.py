@@ -79,6 +79,10 @@ class CallIdle(TriageError):
     grpc_status = "DEADLINE_EXCEEDED"
 
 
+class JudgementFailed(TriageError):
+    """The service failed at a live call's window."""
+
+
 class Stopping(TriageError):
     """The service ends; a live call goes on at another, or at this one after its restart."""
 

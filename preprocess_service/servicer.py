@@ -18,8 +18,8 @@ from preprocess_service.catalogue import Catalogue
 from preprocess_service.deadline import Deadline
 from preprocess_service.errors import InvalidRequest, Overloaded, TriageError
 from preprocess_service.live import translation as live_translation
-from preprocess_service.live.call import CallState
-from preprocess_service.live.monitor import Monitor, Session
+from preprocess_service.live.monitor import Monitor
+from preprocess_service.live.session import Session
 from preprocess_service.logs import call_id_in_logs
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
 from preprocess_service.proto.wigeup.v1 import triage_pb2_grpc
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 StreamContext = grpc.aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]
+LAST_UPDATES_S: Final = 1.0  # for the last updates of a live call that has failed to leave
 MAX_TENSOR_BYTES: Final = 32 * 2**20  # one Preprocess answer: about 200 rows
 
 
@@ -72,14 +73,33 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
             with call_id_in_logs(config.call_id):
                 async with self._monitor.admit(config, deadline) as session:
                     logger.info("live call", extra={"resumed": config.resumed, "hop_s": config.hop_s})
-                    reading = asyncio.create_task(self._read(requests, session))
                     try:
-                        await self._write(session, context)
+                        await self._converse(requests, session, context)
                     finally:
-                        reading.cancel()
-                        await asyncio.wait([reading])
-                    call = session.call
-                    logger.info("live call ended", extra={"audio_s": round(call.audio_s, 2), **_told(call.state)})
+                        logger.info("live call ended", extra=_told(session))
+
+    async def _converse(
+        self, requests: AsyncIterator[pb.StreamRequest], session: Session, context: StreamContext
+    ) -> None:
+        """Reads and writes until the summary is out; raises what the session has failed with.
+
+        A caller that takes nothing any more holds the writing up, but not the end of its session.
+        """
+        reading = asyncio.create_task(self._read(requests, session))
+        writing = asyncio.create_task(self._write(session, context))
+        failing = asyncio.create_task(session.failed.wait())
+        tasks = (reading, writing, failing)
+        try:
+            await asyncio.wait((writing, failing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((writing,), timeout=LAST_UPDATES_S)
+            if writing.done():
+                writing.result()
+            elif session.error is not None:
+                raise session.error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, requests: AsyncIterator[pb.StreamRequest], session: Session) -> None:
         """Lets the call hear what comes until the caller's half-close; errors go to whoever writes."""
@@ -98,9 +118,9 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
             if isinstance(response, TriageError):
                 raise response
             await context.write(response)
+            self._monitor.taken(session)
             if response.HasField("summary"):
                 return
-            self._monitor.reconsider(session)
 
     async def Preprocess(self, request: pb.PreprocessRequest, context: Context) -> pb.PreprocessResponse:
         async with self._answering("Preprocess", "", context):
@@ -151,9 +171,12 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
                 self.idle.set()
 
 
-def _told(state: CallState) -> dict[str, int]:
-    """What the log says of a call at its end."""
+def _told(session: Session) -> dict[str, object]:
+    """What the log says of a call at its stream's end."""
+    state = session.call.state
     return {
+        "status": session.error.grpc_status if session.error else "OK" if session.call.is_complete else "CANCELLED",
+        "audio_s": round(session.call.audio_s, 2),
         "updates": state.update,
         "alerts": state.alert.alerts,
         "skipped_hops": state.skipped_hops,

@@ -24,12 +24,13 @@ from preprocess_service.features.audio import AudioFormat, headerless_frame_byte
 from preprocess_service.features.live import LiveAudio
 from preprocess_service.features.mel import SAMPLE_RATE_HZ
 from preprocess_service.live.words import Segment, Words
-from preprocess_service.model_spec import ModelSpec
+from preprocess_service.model_spec import MODELS, ModelSpec
 from preprocess_service.preparation import CLIPPED_LEVEL, CLIPPED_SHARE
 from preprocess_service.verdict import Degradation, KindScore, WindowScore, likeliest_kinds
 
 LONGEST_PIECE_S: Final = 10.0
 LONGEST_TIMELINE: Final = 6 * 3600  # windows that a summary holds
+_LONGEST_REACH_S: Final = max(spec.window_s for spec in MODELS.values()) + 1.0  # a window, its grid and its filters
 _WITHOUT_EVIDENCE: Final = {
     Evidence.SILENCE: Degradation.SILENCE,
     Evidence.COMFORT_NOISE: Degradation.COMFORT_NOISE,
@@ -155,7 +156,8 @@ class LiveCall:
         self._pieces: deque[Piece] = deque()
         self._arrivals: deque[tuple[int, float]] = deque()  # position after a message, and when it came
         self._finished_at: float | None = None
-        self._is_complete = False  # the last hop was begun
+        # What lies before reaches into no window that is still to be judged.
+        self._needed_from = config.state.position_frames - round(_LONGEST_REACH_S * self._rate_hz)
         self.timeline: deque[WindowScore] = deque(maxlen=LONGEST_TIMELINE)
         self.degradations: set[Degradation] = set()
 
@@ -175,9 +177,7 @@ class LiveCall:
     @property
     def is_due(self) -> bool:
         """Whether a hop, or after the end the rest, can be judged."""
-        if self._position >= self._next_end:
-            return True
-        return self._finished_at is not None and not self._is_complete
+        return self._position >= self._next_end or (self.has_finished and not self.is_complete)
 
     @property
     def has_finished(self) -> bool:
@@ -186,8 +186,8 @@ class LiveCall:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that there was of the call has been judged."""
-        return self._is_complete
+        """Whether the call has ended and all that there was of it has been judged; it may have been nothing."""
+        return self.has_finished and self._position <= self.state.position_frames
 
     @property
     def due_at(self) -> float:
@@ -211,9 +211,11 @@ class LiveCall:
             )
         if piece.concealed > frames:
             raise InvalidAudio(f"{piece.concealed} concealed frames of {frames}")
-        if frames or piece.lost:
+        self._position += frames + piece.lost
+        if self._position <= self._needed_from:  # a resumption from further back than need be
+            self._origin = self._taken = self._position
+        elif frames or piece.lost:
             self._pieces.append(piece)
-            self._position += frames + piece.lost
             self._arrivals.append((self._position, now))
 
     def read(self, sequence: int, segment: Segment, *, is_final: bool, from_agent: bool) -> None:
@@ -238,9 +240,8 @@ class LiveCall:
             newest = self._position // self._hop_frames * self._hop_frames
             skipped = max(0, (newest - end) // self._hop_frames)
             end += skipped * self._hop_frames
-        is_last = self._finished_at is not None and self._position <= end
+        is_last = self.has_finished and self._position <= end
         end = min(end, self._position)
-        self._is_complete = is_last
         while self._arrivals and self._arrivals[0][0] <= end:
             self._arrivals.popleft()
         known = self.state.position_frames  # what lies before was told before the call was resumed

@@ -20,6 +20,7 @@ from preprocess_service.deadline import Deadline
 from preprocess_service.errors import (
     CallIdle,
     InvalidRequest,
+    JudgementFailed,
     ModelNotFound,
     NotServed,
     Overloaded,
@@ -29,6 +30,7 @@ from preprocess_service.errors import (
 from preprocess_service.live import translation
 from preprocess_service.live.call import Answer, CallConfig, Hop, LiveCall, Window
 from preprocess_service.live.schedule import Schedule
+from preprocess_service.live.session import Session
 from preprocess_service.logs import call_id_in_logs
 from preprocess_service.model_spec import ModelSpec
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
@@ -41,56 +43,9 @@ from preprocess_service.verdict import Times
 logger = logging.getLogger(__name__)
 
 TRIES: Final = 2  # of a batch whose version Triton has just stopped serving
-MOST_PENDING_S: Final = 15.0  # of a call's audio; its stream is not read meanwhile, and gRPC slows the sender
-MOST_UPDATES: Final = 64  # that a caller has not taken; nothing more of the call is judged meanwhile
 RETRY_AFTER_MS: Final = 1000
 SWEEP_S: Final = 1.0
 LAG_SMOOTHING: Final = 0.05
-
-
-class Session:
-    """One stream: its call, and the responses that wait to be sent."""
-
-    def __init__(self, call: LiveCall) -> None:
-        self.call = call
-        self.served: ServedModel | None = None  # what answered last
-        self.responses: asyncio.Queue[pb.StreamResponse | TriageError] = asyncio.Queue()
-        self.is_scheduled = False
-        self.is_open = True
-        self.heard_at = time.monotonic()
-        self._room = asyncio.Event()
-
-    @property
-    def batch_key(self) -> tuple[str, str]:
-        return self.call.config.model, self.call.config.model_version
-
-    @property
-    def priority(self) -> Priority:
-        return self.call.config.priority
-
-    @property
-    def due_at(self) -> float:
-        return self.call.due_at
-
-    @property
-    def can_be_judged(self) -> bool:
-        return self.is_open and not self.is_scheduled and self.call.is_due and self.responses.qsize() < MOST_UPDATES
-
-    async def room(self) -> None:
-        """Waits until more of the call's audio may come."""
-        while self.is_open and self.call.pending_s > MOST_PENDING_S:
-            self._room.clear()
-            await self._room.wait()
-
-    def make_room(self) -> None:
-        self._room.set()
-
-    def fail(self, error: TriageError) -> None:
-        """Ends the stream with that error."""
-        if self.is_open:
-            self.is_open = False
-            self.responses.put_nowait(error)
-            self._room.set()
 
 
 @dataclass
@@ -134,7 +89,7 @@ class Monitor:
     def stop(self) -> None:
         """Ends all calls so that their callers go on elsewhere."""
         self._is_stopping = True
-        for session in self._sessions:
+        for session in filter(lambda each: each.is_open, self._sessions):
             session.fail(Stopping("the service stops; resume the call at another, or here in a moment"))
 
     @asynccontextmanager
@@ -147,8 +102,9 @@ class Monitor:
         session = Session(LiveCall(config))
         self._sessions.add(session)
         try:
-            async with self._catalogue.lease(config.model, config.model_version, deadline):
+            async with self._catalogue.lease(config.model, config.model_version, deadline) as session.served:
                 pass
+            session.listen()
             yield session
         finally:
             session.is_open = False
@@ -157,12 +113,18 @@ class Monitor:
     def take(self, session: Session, message: pb.StreamRequest) -> None:
         """Lets the call take a message in; raises InvalidRequest, InvalidAudio."""
         translation.take(session.call, message, self._settings.max_transcript_chars)
-        session.heard_at = time.monotonic()
+        session.listen()
+        self.reconsider(session)
+
+    def taken(self, session: Session) -> None:
+        """A response is on its way to the caller."""
+        session.taken()
         self.reconsider(session)
 
     def finish(self, session: Session) -> None:
         """The caller has half-closed: the rest is judged, then the summary comes."""
         session.call.finish(time.monotonic())
+        session.conclude()
         self.reconsider(session)
 
     def reconsider(self, session: Session) -> None:
@@ -191,15 +153,24 @@ class Monitor:
             await asyncio.sleep(SWEEP_S)
             idle_s = self._settings.live_idle_s
             for session in list(self._sessions):
-                if time.monotonic() - session.heard_at > idle_s and not session.call.has_finished:
-                    session.fail(CallIdle(f"nothing came for {idle_s:g} s; a live call sends audio, were it empty"))
+                if time.monotonic() - session.idle_since > idle_s:
+                    session.fail(CallIdle(f"nothing came or was taken for {idle_s:g} s; send audio, were it empty"))
             if not any(session.is_scheduled for session in self._sessions):
                 self._lag_s = 0.0
 
     async def _judge(self, sessions: Sequence[Session]) -> None:
+        sessions = [each for each in sessions if each.is_open]
+        try:
+            await self._judge_open(sessions)
+        except Exception:  # a fault of this service: its calls go on in new streams rather than in silence
+            for each in sessions:
+                each.fail(JudgementFailed("the service failed at the call's window; its log says why"))
+            raise
+
+    async def _judge_open(self, sessions: Sequence[Session]) -> None:
         now, started = time.monotonic(), time.perf_counter()
         longest_s = self._settings.live_longest_lag_s
-        jobs = [_Job(each, each.call.begin(now, longest_s)) for each in sessions if each.is_open]
+        jobs = [_Job(each, each.call.begin(now, longest_s)) for each in sessions]
         if not jobs:
             return
         served, audio_ms = None, 0.0
@@ -266,9 +237,8 @@ class Monitor:
         session.is_scheduled = False
         session.make_room()
         if session.is_open:
-            session.responses.put_nowait(translation.update_message(update, served, times))
-            if call.is_complete:
-                session.responses.put_nowait(translation.summary_message(call, session.served))
+            session.answer(translation.update_message(update, served, times))
+        session.conclude()
         self.reconsider(session)
 
     def _told(self, trouble: str) -> None:

@@ -30,9 +30,14 @@ def call_config(message: pb.StreamConfig) -> CallConfig:
     hop_s = message.hop_s or DEFAULT_HOP_S
     if not HOPS_S[0] <= hop_s <= HOPS_S[1]:
         raise InvalidRequest(f"hop_s {message.hop_s:g}; it must be {HOPS_S[0]:g} to {HOPS_S[1]:g} s, or 0 for 1 s")
-    resumed = message.HasField("resumption")
-    if resumed and message.resumption.position_frames < 0:
-        raise InvalidRequest(f"resumption.position_frames {message.resumption.position_frames}; it must be at least 0")
+    resumed, position_frames = message.HasField("resumption"), 0
+    state = _call_state(message.resumption, stated.sample_rate_hz)
+    if resumed:
+        position_frames = message.resumption.position_frames
+        if not 0 <= position_frames <= state.position_frames:
+            raise InvalidRequest(
+                f"resumption.position_frames {position_frames}; it must be 0 to the state's, {state.position_frames}"
+            )
     return CallConfig(
         format=AudioFormat(stated.encoding, stated.sample_rate_hz, stated.channels or 1),
         model=message.model,
@@ -40,8 +45,8 @@ def call_config(message: pb.StreamConfig) -> CallConfig:
         call_id=checked_call_id(message.call_id),
         priority=priority_of(message.priority),
         hop_s=hop_s,
-        state=_call_state(message.resumption, stated.sample_rate_hz),
-        position_frames=message.resumption.position_frames if resumed else 0,
+        state=state,
+        position_frames=position_frames,
         resumed=resumed,
     )
 
