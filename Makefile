@@ -16,7 +16,7 @@ RUN := .venv/bin/python
 TRAINING ?=
 TEST_WORKERS ?= 2
 
-.PHONY: help serve corpus models models-all compare-heads report evaluate test lint format proto lock compose-check loadtest clean
+.PHONY: help serve corpus models models-all compare-heads report evaluate test lint format proto lock compose-check interop live-capacity loadtest clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,10 +68,18 @@ lock: .venv/.done  ## pin the newest packages that requirements/*.in allow
 	cd requirements; compile="../.venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header"; \
 	$$compile dev.in -o dev.txt; \
 	for kind in service client bridge training loadtest; do $$compile $$kind.in -c dev.txt -o $$kind.txt; done; \
-	$$compile --no-deps triton.in -o triton.txt; $$compile uv.in -o uv.txt
+	$$compile --no-deps triton.in -o triton.txt; $$compile uv.in -o uv.txt; $$compile interop.in -c bridge.txt -o interop.txt
 
 compose-check: .venv/.done  ## build and run docker-compose.cpu.yml for real (podman)
 	$(RUN) -m deploy.compose_check
+
+interop: .venv/.done  ## the WebSocket bridge against pipecat's serializers, in an environment of its own
+	$(PYTHON) -m venv build/interop
+	.venv/bin/uv pip sync --python build/interop/bin/python --require-hashes requirements/interop.txt
+	build/interop/bin/python -m pytest -q -p no:cacheprovider tests/interop
+
+live-capacity: .venv/.done  ## how many live calls a running `make serve` holds on this machine: build/live.json
+	$(RUN) -m loadtest live --find --calls 240 --seconds 30 --json build/live.json
 
 loadtest: .venv/.done  ## ten seconds of Locust against a running `make serve`
 	.venv/bin/locust -f loadtest/locustfile.py --headless -u 8 -r 8 -t 10s --host 127.0.0.1:50051 --clips $(DATA)
