@@ -159,6 +159,8 @@ def _loss(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
     )
     results, held = asyncio.run(loss.sweep_loss(_where(options), arguments.root_certificates(options), sweep))
     _write(console, loss.loss_table(results, options.level))
+    if not_judged := sum(each.not_judged for each in results):
+        console.print(f"{not_judged} hops were not judged: the service was too slow")
     return CARRIED, {"results": [each.to_dict() for each in results], "calls": [each.to_dict() for each in held]}
 
 

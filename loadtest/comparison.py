@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from client.live.replies import NOT_MONITORED
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One update. `probability` is None where the window carried no evidence or no model answered."""
+    """One update. `probability` is None where the window carried no evidence, or no model answered (`monitored`)."""
 
     position_frames: int
     covered_s: float
     probability: float | None
     smoothed: float
     raised: bool
+    monitored: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Heard:
         """Seconds of the call's audio when an alert first stood; None if none did."""
         return next((point.covered_s for point in self.points if point.raised), None)
 
+    @property
+    def not_monitored(self) -> int:
+        """Updates for which no model answered in time."""
+        return sum(not point.monitored for point in self.points)
+
     def reached_at_s(self, level: float) -> float | None:
         """The same of when the smoothed probability first was at that level."""
         return next((point.covered_s for point in self.points if point.smoothed >= level), None)
@@ -55,6 +63,7 @@ class Heard:
             "raised_at_s": self.raised_at_s,
             "lost_s": self.lost_s,
             "skipped_hops": self.skipped_hops,
+            "not_monitored": self.not_monitored,
             "counts": dict(self.counts),
         }
 
@@ -63,7 +72,8 @@ class Heard:
 class Drift:
     """How far the updates of one line lie from those of another.
 
-    `unmatched` of either have no counterpart; of `scored_otherwise` only one line's window carried evidence.
+    `unmatched` of either have no counterpart, or one that no model answered for; of `scored_otherwise` only one line's
+    window carried evidence.
     """
 
     probability: tuple[float, ...]
@@ -91,11 +101,12 @@ def drift(reference: Heard, other: Heard) -> Drift:
     """Differences of all updates that cover the same audio, and of the last ones of both."""
     ours, theirs = _by_position(reference), _by_position(other)
     pairs = [(ours[place], theirs[place]) for place in ours.keys() & theirs.keys()]
+    pairs = [(one, two) for one, two in pairs if one.monitored and two.monitored]
     scored = [(one.probability, two.probability) for one, two in pairs]
     return Drift(
         probability=tuple(abs(two - one) for one, two in scored if one is not None and two is not None),
         smoothed=tuple(abs(two.smoothed - one.smoothed) for one, two in pairs),
-        unmatched=len(ours.keys() ^ theirs.keys()),
+        unmatched=len(ours.keys() | theirs.keys()) - len(pairs),
         scored_otherwise=sum((one is None) != (two is None) for one, two in scored),
     )
 
@@ -122,4 +133,5 @@ def _point(update: Mapping[str, Any]) -> Point:
         probability=caller["probability"] if caller["scored"] else None,
         smoothed=update["smoothed"],
         raised=update["alert"] == "raised",
+        monitored=NOT_MONITORED not in caller["degradations"],
     )

@@ -42,6 +42,7 @@ class LineResult:
     mean_from_stream: float | None  # over all updates
     most_from_stream: float | None
     unmatched: int  # updates that only one of the two has, or that only one has scored
+    not_judged: int  # hops that the service skipped, or that no model answered for in time
     audio_apart_s: float  # that arrived, from what was sent
     alerts_alike: int
     faults: dict[str, int]
@@ -65,6 +66,7 @@ def line_result(line: str, compared: Sequence[Compared]) -> LineResult:
         mean_from_stream=fmean(apart) if apart else None,
         most_from_stream=max(apart, default=None),
         unmatched=sum(each.unmatched + each.scored_otherwise for each in drifts),
+        not_judged=sum(each.heard[line].not_monitored + each.heard[line].skipped_hops for each in compared),
         audio_apart_s=max(abs(each.heard[line].audio_s - each.recording.seconds) for each in compared),
         alerts_alike=sum(each.alerts_as_stream(line) for each in compared),
         faults={name: total for name in FAULTS if (total := sum(each.get(name, 0) for each in counts))},
@@ -83,6 +85,8 @@ def shortcomings(results: Sequence[LineResult], compared: Sequence[Compared], li
             found.append(f"{result.line}: {result.audio_apart_s:.3f} s of audio more or less than was sent")
         if result.unmatched:
             found.append(f"{result.line}: {result.unmatched} updates without a counterpart")
+        if result.not_judged:
+            found.append(f"{result.line}: {result.not_judged} hops not judged: the service was too slow")
         if result.alerts_alike < result.calls:
             found.append(f"{result.line}: other alerts in {result.calls - result.alerts_alike} calls")
     text = max((value for each in compared if (value := each.text_apart) is not None), default=0.0)

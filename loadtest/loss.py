@@ -99,6 +99,7 @@ class LossResult:
     most_smoothed_drift: float | None
     updates: int
     unmatched: int  # updates without a counterpart
+    not_judged: int  # hops that the service skipped, or that no model answered for in time
     scored_otherwise: int  # updates of which only one's window carried evidence
     alert: Delay
     level: Delay  # of the smoothed probability
@@ -206,6 +207,7 @@ def _result(held: Sequence[Held], reference: dict[int, Heard], level: float) -> 
         most_smoothed_drift=max(smoothed, default=None),
         updates=sum(len(each.heard.points) for each in held),
         unmatched=sum(each.unmatched for each in drifts),
+        not_judged=sum(each.heard.not_monitored + each.heard.skipped_hops for each in held),
         scored_otherwise=sum(each.scored_otherwise for each in drifts),
         alert=_delay([(before.raised_at_s, after.raised_at_s) for before, after in pairs]),
         level=_delay([(before.reached_at_s(level), after.reached_at_s(level)) for before, after in pairs]),

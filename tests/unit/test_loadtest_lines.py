@@ -6,6 +6,7 @@ import csv
 import io
 import random
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,17 @@ def test_a_hop_that_ends_with_the_call_may_have_an_update_of_its_own():
 def test_updates_without_a_counterpart_are_counted():
     assert drift(heard(0.1, 0.2, 0.3), heard(0.1, 0.3)).unmatched == 1
     assert drift(heard(0.1, None, 0.3), heard(0.1, 0.2, 0.3)).scored_otherwise == 1
+
+
+def test_what_no_model_answered_for_is_not_compared():
+    unanswered = heard(0.1, None, 0.3)
+    late = replace(unanswered, points=tuple(replace(each, monitored=each.probability is not None)
+                                            for each in unanswered.points))  # fmt: skip
+
+    apart = drift(heard(0.1, 0.2, 0.3), late)
+
+    assert (apart.unmatched, apart.scored_otherwise, len(apart.smoothed)) == (1, 0, 2)
+    assert late.not_monitored == 1
 
 
 def test_losses_are_measured_against_the_same_call_without_them():
