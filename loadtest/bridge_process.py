@@ -18,7 +18,7 @@ from client.bridges.websocket.options import TOKEN_VARIABLE
 from loadtest.circumstances import ROOT
 from loadtest.comparison import Heard, heard_of
 
-STARTING_LIMIT_S: Final = 60.0
+STARTING_LIMIT_S: Final = 180.0
 STOPPING_LIMIT_S: Final = 30.0
 LONGEST_LINE_BYTES: Final = 1 << 24
 _LISTENING = re.compile(r"bridge on (\S+)$")
