@@ -19,6 +19,8 @@ from tests.unit.recordings import speech_like
 PCM16 = pb.AudioFormat(encoding=pb.AUDIO_ENCODING_PCM16, sample_rate_hz=16000, channels=1)
 # Between a window's features by the ring and by the unary path lie 1e-4 dB; an int8 graph can make a step of that.
 TOLERANCE = 0.01
+# A resumed stream counts its frames from where it begins: windows begin up to one hop of the spectrogram (23 ms) apart.
+RESUMED_TOLERANCE = 0.03
 
 
 def mulaw_of(clip) -> bytes:
@@ -33,8 +35,8 @@ def test_clips(corpus):
 
 @pytest.fixture(scope="module")
 def long_call(test_clips) -> bytes:
-    """Half a minute of speech."""
-    return b"".join(mulaw_of(clip) for clip in test_clips)[: 30 * 8000]
+    """Half a minute of speech, and a rest that is no whole hop."""
+    return b"".join(mulaw_of(clip) for clip in test_clips)[: 30 * 8000 + 4000]
 
 
 def test_the_last_window_of_a_short_call_is_the_verdict_on_its_recording(service, client, test_clips):
@@ -55,7 +57,7 @@ def test_an_update_comes_for_every_hop_however_the_audio_is_cut(service, long_ca
     for heard in (first, second):
         assert [each.number for each in heard.updates] == list(range(1, 32))
         assert [each.state.position_frames for each in heard.updates[:-1]] == [8000 * hop for hop in range(1, 31)]
-        assert heard.updates[-1].covered_s == pytest.approx(30)
+        assert heard.updates[-1].covered_s == pytest.approx(30.5)
         assert heard.summary.updates == 31
         assert heard.summary.skipped_hops == 0
         assert heard.summary.call_id == "cut"
@@ -85,8 +87,8 @@ def test_a_call_goes_on_where_another_stream_broke_off(service, long_call):
 
     assert [each.number for each in after.updates] == list(range(14, 32))
     for resumed, uninterrupted in zip(after.updates, whole[13:], strict=True):
-        assert resumed.caller.probability == pytest.approx(uninterrupted.caller.probability, abs=TOLERANCE)
-        assert resumed.smoothed == pytest.approx(uninterrupted.smoothed, abs=TOLERANCE)
+        assert resumed.caller.probability == pytest.approx(uninterrupted.caller.probability, abs=RESUMED_TOLERANCE)
+        assert resumed.smoothed == pytest.approx(uninterrupted.smoothed, abs=RESUMED_TOLERANCE)
         assert resumed.alert == uninterrupted.alert
     assert after.summary.updates == 31
 
