@@ -161,7 +161,8 @@ def _loss(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
     _write(console, loss.loss_table(results, options.level))
     if not_judged := sum(each.not_judged for each in results):
         console.print(f"{not_judged} hops were not judged: the service was too slow")
-    return CARRIED, {"results": [each.to_dict() for each in results], "calls": [each.to_dict() for each in held]}
+    code = NOT_CARRIED if not_judged else CARRIED
+    return code, {"results": [each.to_dict() for each in results], "calls": [each.to_dict() for each in held]}
 
 
 def _where(options: argparse.Namespace) -> Where:

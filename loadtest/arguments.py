@@ -16,7 +16,7 @@ MOST_CALLS, LONGEST_S, HIGHEST_RATE, LONGEST_SEARCH_S = 5000, 600.0, 5000.0, 360
 HOPS_S, MESSAGES_MS = (0.25, 10.0), (20.0, 500.0)
 EXIT_CODES: Final = "Exit codes: 0 all was carried, 1 it was not, 2 wrong usage, 3 the generator was too late to tell."
 LINES_CODES: Final = "Exit codes: 0 what arrives is what was sent, 1 it is not, 2 wrong usage or a failed call."
-LOSS_CODES: Final = "Exit codes: 0 measured, 2 wrong usage or a failed call."
+LOSS_CODES: Final = "Exit codes: 0 measured, 1 hops were not judged, 2 wrong usage or a failed call."
 MOST_RECORDINGS, MOST_PARALLEL, HIGHEST_LOSS = 1000, 64, 50.0
 
 
