@@ -8,7 +8,7 @@ from typing import Final
 
 from preprocess_service.alert import AlertState
 from preprocess_service.errors import InvalidAudio, InvalidRequest
-from preprocess_service.features.audio import AudioFormat, Encoding
+from preprocess_service.features.audio import AudioFormat, Encoding, headerless_frame_bytes
 from preprocess_service.live.call import CallConfig, CallState, LiveCall, PartyScore, Piece, Update
 from preprocess_service.live.words import Segment
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
@@ -30,6 +30,8 @@ def call_config(message: pb.StreamConfig) -> CallConfig:
     hop_s = message.hop_s or DEFAULT_HOP_S
     if not HOPS_S[0] <= hop_s <= HOPS_S[1]:
         raise InvalidRequest(f"hop_s {message.hop_s:g}; it must be {HOPS_S[0]:g} to {HOPS_S[1]:g} s, or 0 for 1 s")
+    call_format = AudioFormat(stated.encoding, stated.sample_rate_hz, stated.channels or 1)
+    headerless_frame_bytes(call_format)  # raises for a rate that is no rate
     resumed, position_frames = message.HasField("resumption"), 0
     state = _call_state(message.resumption, stated.sample_rate_hz)
     if resumed:
@@ -39,7 +41,7 @@ def call_config(message: pb.StreamConfig) -> CallConfig:
                 f"resumption.position_frames {position_frames}; it must be 0 to the state's, {state.position_frames}"
             )
     return CallConfig(
-        format=AudioFormat(stated.encoding, stated.sample_rate_hz, stated.channels or 1),
+        format=call_format,
         model=message.model,
         model_version=message.model_version,
         call_id=checked_call_id(message.call_id),

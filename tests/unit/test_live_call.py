@@ -16,8 +16,10 @@ from preprocess_service.errors import InvalidAudio, InvalidRequest
 from preprocess_service.features import g711
 from preprocess_service.features.audio import AudioFormat, Encoding
 from preprocess_service.live.call import Answer, CallConfig, CallState, LiveCall, Piece, Update, Window
+from preprocess_service.live.translation import call_config
 from preprocess_service.live.words import Segment
 from preprocess_service.model_spec import CNN, KINDS, MODELS, ModelSpec
+from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
 from preprocess_service.verdict import Degradation
 from tests.e2e.tiny_models import contract as made_contract
 from tests.unit.recordings import speech_like
@@ -381,6 +383,24 @@ def test_only_the_first_number_after_a_resumption_is_free():
     live.read(42, Segment("네", 0, 0), is_final=True, from_agent=False)
     with pytest.raises(InvalidRequest, match="message 42 after message 42"):
         live.hear(42, Piece(b"\xff"), 0.0)
+
+
+@pytest.mark.parametrize("rate_hz", [0, 11_025])
+def test_a_resumption_at_no_telephone_rate_is_refused(rate_hz):
+    stated = pb.AudioFormat(encoding=pb.AUDIO_ENCODING_MULAW, sample_rate_hz=rate_hz)
+    resumption = pb.Resumption(state=pb.CallState(position_frames=8000))
+
+    with pytest.raises(InvalidAudio, match=f"{rate_hz} Hz"):
+        call_config(pb.StreamConfig(format=stated, resumption=resumption))
+
+
+@pytest.mark.parametrize("position_frames", [-1, 8001])
+def test_a_resumption_that_leaves_audio_out_is_refused(position_frames):
+    stated = pb.AudioFormat(encoding=pb.AUDIO_ENCODING_MULAW, sample_rate_hz=RATE_HZ)
+    resumption = pb.Resumption(state=pb.CallState(position_frames=8000), position_frames=position_frames)
+
+    with pytest.raises(InvalidRequest, match="it must be 0 to the state's, 8000"):
+        call_config(pb.StreamConfig(format=stated, resumption=resumption))
 
 
 @pytest.mark.parametrize(
