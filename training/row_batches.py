@@ -17,6 +17,10 @@ from training.dataset import Rows
 TEXT_DROPPED: Final = 0.4
 AUDIO_DROPPED: Final = 0.1
 WORD_LOST: Final = 0.3  # more than recognisers mishear: new sentences are read the better for it
+# In a live call an emergency comes up in the midst of talk: a share of the transcripts follows somebody else's calm one,
+# and has got no further than its first words, these at least.
+PRECEDED: Final = 0.3
+LEAST_WORDS: Final = 6
 BANDS_SHIFTED: Final = 4  # of 128, up or down
 TIME_AXIS: Final = {MEL.name: 1, MFCC.name: 0}  # of a window; other tensors are not moved
 
@@ -76,6 +80,7 @@ class TrainingBatches:
         self._heard_only, self._pass = heard_only, 0
         self._random = np.random.default_rng(seed)
         self._order = self._random.permutation(source.rows.rows_of("train"))
+        self._calm = self._order[source.rows.labels(self._order) == 0]
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._batch)
@@ -86,6 +91,7 @@ class TrainingBatches:
         arrays = source.arrays(chosen, random.integers(0, len(source.audio), len(chosen)))
         self._move(arrays[source.audio_name])
         if TOKENS.name in arrays:
+            self._precede(arrays[TOKENS.name])
             self._forget(arrays[source.audio_name], arrays[TOKENS.name])
         return arrays, *source.targets(chosen)
 
@@ -101,6 +107,17 @@ class TrainingBatches:
             window[:] = np.roll(window, self._random.integers(window.shape[axis]), axis)
             if self._source.audio_name == MEL.name:
                 _shift_bands(window, int(self._random.integers(-BANDS_SHIFTED, BANDS_SHIFTED + 1)))
+
+    def _precede(self, tokens: NDArray[np.int32]) -> None:
+        all_tokens = self._source.rows.tokens
+        assert all_tokens is not None  # noqa: S101 - a model that reads has rows with tokens
+        for row in np.flatnonzero(self._random.random(len(tokens)) < PRECEDED):
+            said = tokens[row][tokens[row] != text.PADDING_ID]
+            if len(said) < LEAST_WORDS or not len(self._calm):
+                continue
+            heard = said[: self._random.integers(LEAST_WORDS, len(said) + 1)]
+            before = all_tokens[self._random.choice(self._calm)]
+            tokens[row] = text.last_tokens([*before[before != text.PADDING_ID], *heard])
 
     def _forget(self, windows: NDArray[np.float32], tokens: NDArray[np.int32]) -> None:
         lost = (self._random.random(tokens.shape) < WORD_LOST) & (tokens != text.PADDING_ID)

@@ -50,6 +50,24 @@ def test_a_class_ordered_corpus_gives_mixed_batches(tmp_path):
     assert 0.3 < min(shares) <= max(shares) < 0.8
 
 
+def test_some_transcripts_follow_a_calm_one(tmp_path):
+    """As where an emergency comes up in the midst of talk; the newest words are always the clip's own."""
+    batches = TrainingBatches(source(tmp_path, MULTIMODAL), 60, seed=1)
+    shown = [batches[index] for index in range(len(batches))]
+    tokens = np.concatenate([inputs["tokens"] for inputs, *_ in shown])
+    clips = np.concatenate([numbers_in(batch) for batch in shown])
+    known = np.where(tokens > text.UNKNOWN_ID, tokens - 2, clips[:, None].astype(np.int32))
+    own = known == clips[:, None]
+    heard = (clips >= 0) & (tokens != text.PADDING_ID).any(axis=1)
+
+    followed = heard & ~own.all(axis=1)
+
+    assert followed.mean() == pytest.approx(0.3 * 0.6 * 0.9 * 6 / 7, abs=0.05)
+    assert (known[~own & heard[:, None]] >= CLIPS // 2).all()  # normal clips
+    assert own[followed].sum(axis=1).min() >= 6
+    assert own[followed][:, -1].all()
+
+
 def test_every_pass_shows_every_training_row_once_in_another_order(tmp_path):
     dataset = read_ahead(TrainingBatches(source(tmp_path, CNN), 64, seed=1))
 
