@@ -14,6 +14,7 @@ class LiveOptions:
     held at most. `window_s`, `words_s`: audio and transcripts from before the last update that are sent again over a
     new connection. `reconnect_s`: how long a call may go without its service before it fails. `stale_s`: without an
     update although one is due, the call counts as not monitored. `stalled_s`: after as long the connection is given up.
+    `heartbeat_s`: of a source that pauses the service hears so often, in messages without audio.
 
     Raises ValueError for one that is not a positive number.
     """
@@ -25,6 +26,7 @@ class LiveOptions:
     reconnect_s: float = 30.0
     stale_s: float = 5.0
     stalled_s: float = 20.0
+    heartbeat_s: float = 10.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import grpc
 
+from client.bridges.calls import Audio
 from client.errors import CallCancelled, ServiceUnavailable, TriageError, error_from_rpc
 from client.live.ending import Ending
 from client.live.history import History
@@ -103,7 +104,10 @@ class Session:
                 if self._is_finishing and not self._more.is_set():
                     await stream.done_writing()
                     return
-                await self._more.wait()
+                try:
+                    await asyncio.wait_for(self._more.wait(), self._options.heartbeat_s)
+                except TimeoutError:  # a source that pauses: the service ends calls of which it hears nothing
+                    self._replay.add(Audio(b""))
 
     async def _receive(self, stream: Stream) -> None:
         has_answered = False

@@ -312,6 +312,21 @@ async def test_a_quiet_source_is_no_fault(service: LiveService, client: AsyncTri
     assert service_heard == 1.3 * RATE_HZ  # what was too little for a message has gone out all the same
 
 
+async def test_the_service_hears_of_a_source_that_pauses(service: LiveService, client: AsyncTriageClient) -> None:
+    options = LiveOptions(heartbeat_s=0.02)
+    async with client.live_call(format=AudioFormat.mulaw(), options=options) as call:
+        await play(call, random_mulaw(1.3))
+        await anext(call)
+        sequence = service.triage.streams[0].sequence
+        while (service.triage.streams[0].sequence or 0) < (sequence or 0) + 5:
+            await asyncio.sleep(0.01)
+        await play(call, random_mulaw(1))
+        summary = await call.finish()
+
+    assert summary.audio_s == pytest.approx(2.3)
+    assert call.reconnections == 0
+
+
 async def test_closing_ends_the_iteration(client: AsyncTriageClient) -> None:
     async with client.live_call(format=AudioFormat.mulaw()) as call:
         reading = asyncio.create_task(collect(call))
