@@ -19,9 +19,9 @@ from preprocess_service.alert import AlertPolicy, AlertState
 from preprocess_service.contract import Contract
 from preprocess_service.errors import InvalidAudio, InvalidRequest
 from preprocess_service.features import text
-from preprocess_service.features.activity import Evidence, evidence
 from preprocess_service.features.audio import AudioFormat, headerless_frame_bytes, headerless_samples
-from preprocess_service.features.live import LiveAudio
+from preprocess_service.features.live.activity import Evidence, evidence
+from preprocess_service.features.live.audio import LiveAudio
 from preprocess_service.features.mel import SAMPLE_RATE_HZ
 from preprocess_service.live.words import Segment, Words
 from preprocess_service.model_spec import MODELS, ModelSpec

@@ -5,8 +5,8 @@ import pytest
 
 from preprocess_service.features import audio as decoding
 from preprocess_service.features import g711
-from preprocess_service.features.activity import Evidence, evidence
-from preprocess_service.features.live import LiveAudio
+from preprocess_service.features.live.activity import Evidence, evidence
+from preprocess_service.features.live.audio import LiveAudio
 from preprocess_service.model_spec import MULTIMODAL
 from tests.unit.recordings import REAL_RECORDINGS
 from training.synthetic.plan import plan_corpus

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from preprocess_service.features import audio as decoding
 from preprocess_service.features import g711, inputs
 from preprocess_service.features.audio import AudioFormat, Encoding, headerless_samples, resample
-from preprocess_service.features.live import LiveAudio
-from preprocess_service.features.resampling import Resampler
-from preprocess_service.features.sliding import Sliding
+from preprocess_service.features.live.audio import LiveAudio
+from preprocess_service.features.live.resampling import Resampler
+from preprocess_service.features.live.sliding import Sliding
 from preprocess_service.model_spec import MODELS, MULTIMODAL
 from tests.unit.recordings import speech_like
 

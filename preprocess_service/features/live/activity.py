@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from preprocess_service.features import mel
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ
-from preprocess_service.features.live import LiveAudio, Span
+from preprocess_service.features.live.audio import LiveAudio, Span
 from preprocess_service.features.mel import Spectrogram
 
 Flags = NDArray[np.bool_]

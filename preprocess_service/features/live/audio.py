@@ -15,9 +15,9 @@ import numpy as np
 from preprocess_service.features import mel, mfcc, picture, waveform
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, Samples
 from preprocess_service.features.inputs import AudioFeature
+from preprocess_service.features.live.resampling import Resampler
+from preprocess_service.features.live.sliding import Sliding
 from preprocess_service.features.mel import FFT_SIZE, HOP, SAMPLE_RATE_HZ, Spectrogram
-from preprocess_service.features.resampling import Resampler
-from preprocess_service.features.sliding import Sliding
 from preprocess_service.model_spec import MEL, MFCC, WAVEFORM, ModelSpec
 
 BLOCK_S: Final = 2.0  # fed at once: a long piece needs no larger buffers
