@@ -16,6 +16,8 @@ LONGEST_FILES: Final = (
     "test_training_command.py",
     "test_training_overfits.py",
     "test_promotion.py",
+    "test_live_faults.py",
+    "test_live_lines.py",
     "test_serve.py",
     "test_faults.py",
     "test_parity.py",

@@ -847,8 +847,8 @@ class Resumption(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     POSITION_FRAMES_FIELD_NUMBER: _builtins.int
     position_frames: _builtins.int
-    """Where the audio that follows begins, in frames from the call's beginning (a frame: one sample of every channel). At
-    least a window before the state's position, or 0, or else the first windows are shorter and say so.
+    """Where the audio that follows begins, in frames from the call's beginning (a frame: one sample of every channel); at
+    most the state's position. A window before that, or 0, or else the first windows are shorter and say so.
     """
     @_builtins.property
     def state(self) -> Global___CallState:
