@@ -17,8 +17,8 @@ from training.dataset import Rows
 TEXT_DROPPED: Final = 0.4
 AUDIO_DROPPED: Final = 0.1
 WORD_LOST: Final = 0.3  # more than recognisers mishear: new sentences are read the better for it
-# In a live call an emergency comes up in the midst of talk: a share of the transcripts follows somebody else's calm one,
-# and has got no further than its first words, these at least.
+# In a live call an emergency comes up in the midst of talk: a share of the transcripts follows somebody else's calm
+# one, and has got no further than its first words, these at least.
 PRECEDED: Final = 0.3
 LEAST_WORDS: Final = 6
 BANDS_SHIFTED: Final = 4  # of 128, up or down
