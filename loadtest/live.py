@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from client.channel import ChannelSettings, open_aio_channel
+from client.formats import G711_RATE_HZ
 from client.live.ending import Ending
 from loadtest.pacing import keep_time
 from loadtest.tapes import Tape
@@ -43,7 +44,9 @@ class LiveTarget:
 
     def config(self, call_id: str) -> bytes:
         """The first message of a call."""
-        audio_format = triage_pb2.AudioFormat(encoding=triage_pb2.AUDIO_ENCODING_MULAW)
+        audio_format = triage_pb2.AudioFormat(
+            encoding=triage_pb2.AUDIO_ENCODING_MULAW, sample_rate_hz=G711_RATE_HZ, channels=1
+        )
         config = triage_pb2.StreamConfig(format=audio_format, model=self.model, call_id=call_id, hop_s=self.hop_s)
         return triage_pb2.StreamRequest(config=config).SerializeToString()
 
