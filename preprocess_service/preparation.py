@@ -14,12 +14,12 @@ from preprocess_service.deadline import Deadline
 from preprocess_service.features import inputs, mel, text
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, duration_s, resample
 from preprocess_service.features.inputs import Row
+from preprocess_service.features.live.activity import SILENT_LEVEL
+from preprocess_service.features.live.audio import CLIPPED_LEVEL
 from preprocess_service.repository import ServedModel
 from preprocess_service.verdict import Times, VerdictWarning
 
-CLIPPED_LEVEL: Final = 0.98
 CLIPPED_SHARE: Final = 0.01
-SILENT_LEVEL: Final = 1e-3  # -60 dB of full scale
 SHORT_S: Final = 1.0
 LONG_WINDOWS: Final = 3  # thresholds are fitted on recordings of one or two windows
 

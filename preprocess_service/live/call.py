@@ -25,7 +25,7 @@ from preprocess_service.features.live.audio import LiveAudio
 from preprocess_service.features.mel import SAMPLE_RATE_HZ
 from preprocess_service.live.words import Segment, Words
 from preprocess_service.model_spec import MODELS, ModelSpec
-from preprocess_service.preparation import CLIPPED_LEVEL, CLIPPED_SHARE
+from preprocess_service.preparation import CLIPPED_SHARE
 from preprocess_service.verdict import Degradation, KindScore, WindowScore, likeliest_kinds
 
 LONGEST_PIECE_S: Final = 10.0
@@ -319,7 +319,7 @@ class LiveCall:
             Degradation.TRANSCRIPT_UNUSED: settings is None and party.words.are_there,
             Degradation.AUDIO_GAP: audio.has_lost(span),
             Degradation.CONCEALED: audio.has_concealed(span),
-            Degradation.CLIPPED: bool(np.mean(np.abs(audio.samples(span)) >= CLIPPED_LEVEL) > CLIPPED_SHARE),
+            Degradation.CLIPPED: audio.levels(span)[1] > CLIPPED_SHARE,
             Degradation.SHORT_WINDOW: is_short,
             Degradation.UNTRAINED_BASE: contract.pretrained_base is False,
             **{degradation: found is each for each, degradation in _WITHOUT_EVIDENCE.items()},

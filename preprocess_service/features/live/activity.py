@@ -93,7 +93,7 @@ class Evidence(Enum):
 
 def evidence(audio: LiveAudio, span: Span) -> Evidence:
     """What a span of a party's audio is."""
-    if not np.any(np.abs(audio.samples(span)) >= SILENT_LEVEL):
+    if audio.levels(span)[0] < SILENT_LEVEL:
         return Evidence.SILENCE
     frames = audio.frames(span)
     if frames.shape[1] < LEAST_FRAMES:

@@ -20,6 +20,7 @@ from preprocess_service.features.live.sliding import Sliding
 from preprocess_service.features.mel import FFT_SIZE, HOP, SAMPLE_RATE_HZ, Spectrogram
 from preprocess_service.model_spec import MEL, MFCC, WAVEFORM, ModelSpec
 
+CLIPPED_LEVEL: Final = 0.98  # of full scale
 BLOCK_S: Final = 2.0  # fed at once: a long piece needs no larger buffers
 _HALF: Final = FFT_SIZE // 2
 _EDGE_FRAMES: Final = _HALF // HOP  # that silence before a window reaches into
@@ -48,7 +49,9 @@ class LiveAudio:
         self._to_mel = Resampler(TELEPHONE_RATE_HZ, SAMPLE_RATE_HZ)
         self._rate_hz, self._fed = rate_hz, 0
         self._samples = Sliding(1, _KEPT_SAMPLES, _SLACK_SAMPLES)
-        # Each frame's decibels, and the peak and the number of clipped samples of its HOP.
+        self._levels = Sliding(
+            2, _KEPT_SAMPLES // HOP, _SLACK_SAMPLES // HOP + 1
+        )  # of every HOP: peak, clipped samples
         self._frames = Sliding(mel.BANDS, _KEPT_SAMPLES // HOP, _SLACK_SAMPLES // HOP + 1)
         self._lost: deque[Span] = deque()
         self._concealed: deque[Span] = deque()
@@ -60,7 +63,7 @@ class LiveAudio:
 
     @property
     def memory_bytes(self) -> int:
-        return self._samples.memory_bytes + self._frames.memory_bytes
+        return self._samples.memory_bytes + self._frames.memory_bytes + self._levels.memory_bytes
 
     def feed(self, samples: Samples) -> None:
         """Hears samples (n,) at the party's rate; costs least where a whole hop comes at once."""
@@ -99,9 +102,14 @@ class LiveAudio:
             return mfcc.of_mel(log_mel) if spec.audio == MFCC else np.ascontiguousarray(log_mel)[..., np.newaxis]
         return picture.of_mel(mel.against_loudest(self._decibels(span, mel.frame_count(span.end - span.start))))
 
-    def samples(self, span: Span) -> Samples:
-        """The samples themselves, as a view."""
-        return np.asarray(self._samples.view(span.start, span.end)[0])
+    def levels(self, span: Span) -> tuple[float, float]:
+        """The greatest sample of a span, and the share of its samples at CLIPPED_LEVEL or above; to one HOP."""
+        first, last = span.start // HOP, span.end // HOP
+        peaks, clipped = self._levels.view(first, last)
+        rest = np.abs(self._samples.view(last * HOP, span.end)[0])
+        peak = max(float(peaks.max(initial=0)), float(rest.max(initial=0)))
+        count = float(clipped.sum()) + np.count_nonzero(rest >= CLIPPED_LEVEL)
+        return peak, count / max(1, span.end - span.start)
 
     def frames(self, span: Span) -> Spectrogram:
         """Absolute decibels (BANDS, frames) of the frames that lie wholly within a span, as a view."""
@@ -119,11 +127,19 @@ class LiveAudio:
     def _hear(self, telephone: Samples, *, last: bool = False) -> None:
         heard = self._to_mel.resample(telephone, last=last)
         self._samples.append(heard[np.newaxis])
+        self._add_levels()
         self._add_frames()
         while self._lost and self._lost[0].end < self._samples.begin:
             self._lost.popleft()
         while self._concealed and self._concealed[0].end < self._samples.begin:
             self._concealed.popleft()
+
+    def _add_levels(self) -> None:
+        first, last = self._levels.end, self.available // HOP
+        if last > first:
+            blocks = np.abs(self._samples.view(first * HOP, last * HOP)[0]).reshape(-1, HOP)
+            clipped = np.count_nonzero(blocks >= CLIPPED_LEVEL, axis=1).astype(np.float32)
+            self._levels.append(np.stack([blocks.max(axis=1), clipped]))
 
     def _add_frames(self) -> None:
         """Computes the frames that have become whole; the first ones of all begin before the audio, in silence."""
