@@ -139,6 +139,18 @@ def test_lost_and_concealed_audio_is_known_to_be_so():
     assert heard.has_concealed(span)
 
 
+def test_the_peak_and_the_clipped_share_of_a_window():
+    heard, samples = LiveAudio(22050), np.full(9 * 22050, 0.25, np.float32)
+    samples[-22050:] = 1.0
+    heard.feed(samples)
+    heard.finish()
+
+    peak, clipped = heard.levels(heard.span(MULTIMODAL))
+
+    assert peak == pytest.approx(1, abs=0.2)  # a step rings in a resampler
+    assert clipped == pytest.approx(1 / 7, abs=0.01)
+
+
 def test_what_has_left_the_window_is_not_its_fault():
     heard = LiveAudio(8000)
     heard.lose(0, 800)
