@@ -174,11 +174,32 @@ def _write(console: Console, text: str) -> None:
     print(text, file=console.file)
 
 
+def _stages(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest import stages  # as above
+    from loadtest.markdown import number, table
+    from loadtest.tapes import mulaw_of
+    from preprocess_service.contract import newest_version, read_contract
+    from preprocess_service.model_spec import MULTIMODAL, model_spec
+
+    spec = model_spec(options.model or MULTIMODAL.name)
+    version = newest_version(options.repository, spec)
+    if version is None:
+        raise ValueError(f"{options.repository} holds no version of {spec.name}")
+    contract = read_contract(options.repository / spec.name / str(version), spec)
+    spoken = [(mulaw_of(clip.path), clip) for clip in some(load_clips(options.clips), options.seed)]
+    costs = stages.measure(spoken, spec, contract, options.calls, options.seconds)
+    rows = [(stages.STAGES[stage], number(cost)) for stage, cost in costs.items()]
+    rows.append(("all of them", number(sum(costs.values()))))
+    console.print(table(("stage", "ms of processor time a second of call audio"), rows), markup=False)
+    return CARRIED, {"ms_a_second": costs, "model": f"{spec.name}/{version}"}
+
+
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Console], tuple[int, Figures]]]] = {
     "live": _live,
     "open": _open,
     "lines": _lines,
     "loss": _loss,
+    "stages": _stages,
 }
 
 

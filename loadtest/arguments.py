@@ -29,6 +29,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_live(commands.add_parser("live", parents=[shared], help="live calls in real time", epilog=EXIT_CODES))
     _add_open(commands.add_parser("open", parents=[shared], help="unary calls at a given rate", epilog=EXIT_CODES))
     _add_lines(commands.add_parser("lines", parents=[where], help="recordings over every line", epilog=LINES_CODES))
+    _add_stages(commands.add_parser("stages", parents=[where], help="what a second of a live call costs, by stage"))
     _add_loss(commands.add_parser("loss", parents=[where], help="calls whose packets are lost", epilog=LOSS_CODES))
     options = parser.parse_args(argv)
     if not is_loopback(options.address) and not options.i_own_this_address:
@@ -128,6 +129,12 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     option("--level", type=_number(0, 1), default=0.7, metavar="P",
            help="of the smoothed probability: when it is first reached is compared (%(default)g)")  # fmt: skip
     option("--parallel", type=_integer(1, MOST_PARALLEL), default=16, metavar="N", help="at once (%(default)s)")
+
+
+def _add_stages(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--calls", type=_integer(1, 1000), default=50, help="side by side (default %(default)s)")
+    parser.add_argument("--seconds", type=_integer(1, 600), default=20, help="of every call (default %(default)s)")
+    parser.add_argument("--repository", type=Path, default=Path("model_repository"), help="(default %(default)s)")
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:
