@@ -9,6 +9,7 @@ from loadtest.stages import STAGES, measure
 from preprocess_service.model_spec import MULTIMODAL
 from tests.e2e.tiny_models import contract
 
+CONTRACT = contract(MULTIMODAL, 1, graphs={}, files={})
 CLIP = Clip(Path("clip.wav"), "여기 불이 났어요 빨리 와 주세요")
 
 
@@ -23,4 +24,4 @@ def test_every_stage_of_a_call_costs_something():
 
 def test_too_few_clips_are_told():
     with pytest.raises(ValueError, match="1 clips are too few for 10 s"):
-        measure([(bytes(8000), CLIP)], MULTIMODAL, contract(MULTIMODAL, 1, graphs={}, files={}), 1, 2)
+        measure([(bytes(8000), CLIP)], MULTIMODAL, CONTRACT, 1, 2)
