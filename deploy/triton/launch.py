@@ -184,6 +184,7 @@ def server_arguments(options: argparse.Namespace, repository: Path, backends: Pa
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
+        f"--backend-config=python,stub-timeout-seconds={options.stub_timeout}",
         "--disable-auto-complete-config",  # configurations are written in full; a wrong one must fail, not be mended
         # With models loaded one by one, one that fails must not take the others away: each has its own readiness.
         f"--strict-readiness={str(options.model_control_mode != 'explicit').lower()}",
@@ -252,6 +253,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--load-model", action="append", default=[], metavar="NAME", help="repeatable; explicit mode only")
     add("--exit-timeout", type=int, default=30, metavar="SECONDS", help="grace for running requests (%(default)s)")
     add("--runtime-directory", type=Path, default=DEFAULT_RUNTIME_DIRECTORY, help="where backends are laid out")
+    # The 30 s that Triton gives otherwise are not enough to load a network on a busy machine; a stub that is late crashes the server.
+    add("--stub-timeout", type=int, default=600, metavar="S", help="time for a model to load (default %(default)s)")
     # The process id survives exec, so the default is unique on a machine and tells whose shared memory it is.
     add("--shm-prefix", default=f"triton_{os.getpid()}_", help="name prefix of shared memory regions")
     add("--verbose", action="store_true")

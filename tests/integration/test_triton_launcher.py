@@ -120,6 +120,13 @@ def test_launchers_that_start_at_once_share_one_backend_directory(tmp_path: Path
     assert (built.pop() / "onnxruntime" / "model.py").is_file()
 
 
+def test_a_model_has_minutes_to_load(server: TritonProcess) -> None:
+    """Triton's own 30 s end in a crash of the whole server on a busy machine."""
+    command = Path(f"/proc/{server.pid}/cmdline").read_bytes().decode().split("\0")
+
+    assert "--backend-config=python,stub-timeout-seconds=600" in command
+
+
 def test_sigterm_ends_the_server_with_all_that_it_started(server: TritonProcess) -> None:
     assert len(server.processes()) == 2  # the server and the stub of the model's one instance
 
