@@ -253,7 +253,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--load-model", action="append", default=[], metavar="NAME", help="repeatable; explicit mode only")
     add("--exit-timeout", type=int, default=30, metavar="SECONDS", help="grace for running requests (%(default)s)")
     add("--runtime-directory", type=Path, default=DEFAULT_RUNTIME_DIRECTORY, help="where backends are laid out")
-    # The 30 s that Triton gives otherwise are not enough to load a network on a busy machine; a stub that is late crashes the server.
+    # Triton gives 30 s otherwise, too little on a busy machine: a stub that is late crashes the server.
     add("--stub-timeout", type=int, default=600, metavar="S", help="time for a model to load (default %(default)s)")
     # The process id survives exec, so the default is unique on a machine and tells whose shared memory it is.
     add("--shm-prefix", default=f"triton_{os.getpid()}_", help="name prefix of shared memory regions")
