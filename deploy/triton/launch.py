@@ -254,7 +254,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--exit-timeout", type=int, default=30, metavar="SECONDS", help="grace for running requests (%(default)s)")
     add("--runtime-directory", type=Path, default=DEFAULT_RUNTIME_DIRECTORY, help="where backends are laid out")
     # Triton gives 30 s otherwise, too little on a busy machine: a stub that is late crashes the server.
-    add("--stub-timeout", type=int, default=600, metavar="S", help="time for a model to load (default %(default)s)")
+    add("--stub-timeout", type=int, default=120, metavar="S", help="time for a model to load (default %(default)s)")
     # The process id survives exec, so the default is unique on a machine and tells whose shared memory it is.
     add("--shm-prefix", default=f"triton_{os.getpid()}_", help="name prefix of shared memory regions")
     add("--verbose", action="store_true")
