@@ -176,6 +176,9 @@ def server_environment(distribution: Distribution, interpreter: Interpreter, bac
     environment["PATH"] = os.pathsep.join([str(interpreter.directory), os.environ.get("PATH", os.defpath)])
     # numpy's BLAS would start a thread per core in every model instance; nothing here multiplies matrices in numpy.
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # One after another: stubs that start at the same moment were seen to read each other's shared memory, on a busy
+    # machine above all, and then they crash or wait for ever.
+    environment["TRITON_PARALLEL_INSTANCE_LOADING"] = "0"
     return environment
 
 
@@ -185,6 +188,7 @@ def server_arguments(options: argparse.Namespace, repository: Path, backends: Pa
         f"--backend-directory={backends}",
         f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
         f"--backend-config=python,stub-timeout-seconds={options.stub_timeout}",
+        "--model-load-thread-count=1",  # for the same reason as TRITON_PARALLEL_INSTANCE_LOADING
         "--disable-auto-complete-config",  # configurations are written in full; a wrong one must fail, not be mended
         # With models loaded one by one, one that fails must not take the others away: each has its own readiness.
         f"--strict-readiness={str(options.model_control_mode != 'explicit').lower()}",
