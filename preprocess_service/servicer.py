@@ -117,7 +117,10 @@ class TriageServicer(triage_pb2_grpc.TriageServicer):
             response = await session.responses.get()
             if isinstance(response, TriageError):
                 raise response
-            await context.write(response)
+            try:
+                await context.write(response)
+            except Exception as error:  # gRPC has no public class for it: the caller has gone, and nobody is to be told
+                raise asyncio.CancelledError from error
             self._monitor.taken(session)
             if response.HasField("summary"):
                 return
