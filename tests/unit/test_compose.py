@@ -22,7 +22,7 @@ MODELS: Final = "${WIGEUP_MODEL_REPOSITORY:-./model_repository}:/models:ro"
 # Those of the compose files themselves; every other variable is a setting of the service.
 COMPOSE_VARIABLES: Final = {"WIGEUP_PUBLISH"}
 # Where the wheel's server and NVIDIA's image must differ: there is a Python-based backend in one only.
-WHEEL_ONLY: Final = ("--backend-directory=", "--backend-config=python,")
+WHEEL_ONLY: Final = ("--backend-directory=", "--model-load-thread-count=", "--backend-config=python,")
 DIFFERS_BY_IMAGE: Final = {"image", "build", "command", "user", "deploy", "healthcheck"}
 
 
