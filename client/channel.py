@@ -76,13 +76,15 @@ def channel_options(settings: ChannelSettings) -> ChannelOptions:
 
 def is_loopback(address: str) -> bool:
     """Whether HOST:PORT names this machine's loopback interface."""
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
+    return is_loopback_host(address.rpartition(":")[0].strip("[]"))
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a name or address is reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost"
 
 
 def open_channel(settings: ChannelSettings) -> grpc.Channel:

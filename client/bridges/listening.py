@@ -1,9 +1,9 @@
 """Arguments that bridges with a listening TCP socket have in common."""
 
 import argparse
-import ipaddress
-import math
 from collections.abc import Mapping
+
+from client.argument_types import positive_integer, positive_seconds
 
 
 def listening_address(text: str) -> tuple[str, int]:
@@ -12,28 +12,6 @@ def listening_address(text: str) -> tuple[str, int]:
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def positive_integer(text: str) -> int:
-    number = int(text)
-    if number <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
-
-
-def positive_seconds(text: str) -> float:
-    seconds = float(text)
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return seconds
 
 
 def add_limits(

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from client.argument_types import positive_integer, positive_seconds
 from client.command import options
-from client.command.options import positive_integer, positive_seconds
 from client.formats import Channel
 
 DEFAULT_CONCURRENCY = 4

@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 
+from client.argument_types import positive_integer, positive_seconds
 from client.channel import DEFAULT_ADDRESS
 from client.formats import G711_RATE_HZ, AudioFormat, Channel, Encoding, Priority
 
@@ -97,20 +98,6 @@ def audio_format(args: argparse.Namespace) -> AudioFormat | None:
 def priority(args: argparse.Namespace) -> Priority:
     """How urgent the calls are."""
     return Priority.URGENT if args.urgent else Priority.NORMAL
-
-
-def positive_integer(text: str) -> int:
-    number = int(text)
-    if not 0 < number < 2**31:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
-
-
-def positive_seconds(text: str) -> float:
-    seconds = float(text)
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return seconds
 
 
 def speed(text: str) -> float:

@@ -4,7 +4,8 @@ import argparse
 import ipaddress
 from dataclasses import dataclass
 
-from client.bridges.listening import add_limits, is_loopback, listening_address
+from client.bridges.listening import add_limits, listening_address
+from client.channel import is_loopback_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,7 +27,7 @@ class AudioSocketOptions:
     def allows(self, host: str) -> bool:
         """Whether a peer of that address may connect."""
         if not self.allowed:
-            return is_loopback(_unmapped(host))
+            return is_loopback_host(_unmapped(host))
         address = ipaddress.ip_address(_unmapped(host))
         return any(address in network for network in self.allowed)
 

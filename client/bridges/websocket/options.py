@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.bridges.handover import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
-from client.bridges.listening import add_limits, is_loopback, listening_address
+from client.bridges.listening import add_limits, listening_address
+from client.channel import is_loopback_host
 
 TOKEN_VARIABLE = "WIGEUP_BRIDGE_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -37,7 +38,7 @@ class WebSocketOptions:
     ping_s: float = 20.0
 
     def __post_init__(self) -> None:
-        if not (self.token or self.is_open or is_loopback(self.host)):
+        if not (self.token or self.is_open or is_loopback_host(self.host)):
             raise ValueError(f"{self.host} without a token: anyone who reaches it could send calls")
         if self.key is not None and self.certificate is None:
             raise ValueError("a TLS key without its certificate")
