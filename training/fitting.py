@@ -84,20 +84,18 @@ def _fit(network: models.Model, schedule: Schedule, source: Source) -> dict[str,
     several = len(losses) > 1
     watched = f"val_{PROBABILITY.name}_{recipe.watch}" if several else f"val_{recipe.watch}"
     clock = EpochClock()
+    callbacks: list[keras.callbacks.Callback] = [clock]
+    if recipe.patience is not None:
+        mode = "min" if recipe.watch == "loss" else "max"
+        callbacks.append(
+            keras.callbacks.EarlyStopping(watched, mode=mode, patience=recipe.patience, restore_best_weights=True)
+        )
     fitted = network.fit(
         read_ahead(batches),
         validation_data=read_ahead(ValidationBatches(source, recipe.batch)),
         epochs=epochs,
         shuffle=False,  # every pass of the batches is a permutation already
-        callbacks=[
-            clock,
-            keras.callbacks.EarlyStopping(
-                watched,
-                mode="min" if recipe.watch == "loss" else "max",
-                patience=recipe.patience,
-                restore_best_weights=True,
-            ),
-        ],
+        callbacks=callbacks,
         verbose="auto" if console.is_terminal else 2,
     )
     curves = {name: [float(each) for each in values] for name, values in fitted.history.items()}
