@@ -20,6 +20,7 @@ from preprocess_service.pauses import Pauses
 from preprocess_service.proof import ask_canary, prove
 from preprocess_service.repository import Repository, ServedModel, Signature
 from preprocess_service.settings import Settings
+from preprocess_service.shelf import Shelf
 from preprocess_service.triton import TritonClient
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Catalogue:
     """Default traffic goes to the newest version that is no candidate, once Triton has proven to serve it; until then,
     and when it proves otherwise, the version in service stays."""
 
-    def __init__(self, settings: Settings, triton: TritonClient) -> None:
+    def __init__(self, settings: Settings, triton: TritonClient, shelf: Shelf) -> None:
         """Reads all contracts; raises ContractMismatch where the default model's does not fit, or it is not there.
 
         Another model whose contract does not fit is left out.
@@ -43,7 +44,7 @@ class Catalogue:
         self._load_timeout_s, self._max_waiting = settings.load_timeout_s, max(1, settings.max_waiting)
         max_on_demand = settings.max_on_demand if settings.load_on_demand else None
         self._loader = Loader(
-            triton, self._kept, max_on_demand, settings.min_stay_s, settings.load_timeout_s, self._forget
+            triton, shelf, self._kept, max_on_demand, settings.min_stay_s, settings.load_timeout_s, self._forget
         )
         self._on_disk: dict[str, ServedModel] = {}  # the newest version whose contract fits
         self._refused: dict[str, tuple[Signature, ContractMismatch]] = {}  # the newest, where it does not
@@ -73,6 +74,7 @@ class Catalogue:
     def is_at_hand(self, name: str, version: str) -> bool:
         """Whether `lease` of the same need not ask Triton for anything; raises InvalidRequest, ModelNotFound."""
         name = self._known(name or self.default)
+        self._loader.notice(name)
         signature, served = self._signature(name, version) if version else None, self._active.get(name)
         if signature is None:
             return served is not None
@@ -105,9 +107,10 @@ class Catalogue:
         A newer version on disk begins to take over, an older one where the newest has gone.
         """
         await self._refresh(name)
+        self._loader.notice(name)
         served = self._active.get(name)
         if served is None:
-            if name not in self._kept or name not in self._on_disk:
+            if not await self._is_to_be_here(name, deadline):
                 return False
             served = await self._bring(name, deadline)
         elif name in self._on_disk and self._on_disk[name].signature != served.signature:
@@ -129,6 +132,12 @@ class Catalogue:
         if self._coming:
             await asyncio.wait(self._coming.values())
         await self._loader.close()
+
+    async def _is_to_be_here(self, name: str, deadline: Deadline) -> bool:
+        """Whether Triton is to have the model loaded, or another worker has had it loaded."""
+        if name not in self._on_disk or name in self._kept:
+            return name in self._on_disk
+        return await self._loader.found(name, self._on_disk[name].version, deadline)
 
     def _known(self, name: str) -> str:
         if name in self:

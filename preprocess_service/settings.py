@@ -12,8 +12,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from preprocess_service.model_spec import MODELS, MULTIMODAL, VGG16
 
 PREFIX: Final = "WIGEUP_"
+CORES: Final = len(os.sched_getaffinity(0))  # that this process may use
 OTHERS: Final = frozenset({"WIGEUP_ADDRESS", "WIGEUP_PUBLISH"})  # of the client and of docker-compose.yml
+TOTALS: Final = ("feature_threads", "max_in_flight", "max_waiting", "max_live_calls", "live_workers")
 _ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+def fitting_workers(cores: int) -> int:
+    """Half as many as cores: Triton beside them needs as much, and a worker whose calls come in evenly keeps a core
+    busy."""
+    return max(1, cores // 2)
 
 
 class Settings(BaseSettings):
@@ -46,15 +54,18 @@ class Settings(BaseSettings):
     max_transcript_chars: int = Field(10_000, gt=0, description="longest transcript of one request")
     deadline_s: float = Field(60.0, gt=0, description="time for requests that set no deadline")
 
-    feature_threads: int = Field(os.cpu_count() or 1, ge=1, description="threads that compute features")
+    workers: int = Field(fitting_workers(CORES), ge=1, le=256, description="processes that share the port and the work")
+    # Totals of the service: each worker has its share of them, rounded up (`of_one_worker`). Connections, not requests,
+    # are spread over workers, so a worker may be full while another has room.
+    feature_threads: int = Field(CORES, ge=1, description="threads that compute features")
     max_in_flight: int = Field(32, ge=1, description="requests worked on at once; a long one counts once a minute")
     max_waiting: int = Field(
         128, ge=0, description="requests that may wait for that, counted alike; urgent: as many again"
     )
 
-    max_live_calls: int = Field(1000, ge=0, description="live calls at once; as many again may be urgent")
+    max_live_calls: int = Field(1000, ge=0, description="live calls at once, a total; as many again may be urgent")
     live_batch: int = Field(8, ge=1, description="live calls judged together, where so many are due")
-    live_workers: int = Field(3, ge=1, description="such batches under way at once")
+    live_workers: int = Field(3, ge=1, description="such batches under way at once; a total, too")
     live_deadline_s: float = Field(2.0, gt=0, description="longest wait for one window's answer; then: not monitored")
     live_longest_lag_s: float = Field(
         2.0,
@@ -66,6 +77,11 @@ class Settings(BaseSettings):
     canary_interval_s: float = Field(2.0, gt=0, description="time between two readiness checks")
     shutdown_grace_s: float = Field(10.0, ge=0, description="time for requests under way to end after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    def of_one_worker(self) -> Settings:
+        """With its share of the totals. On-demand loading is not shared out: the workers know of each other's."""
+        share = {name: -(-getattr(self, name) // self.workers) for name in TOTALS}
+        return self.model_copy(update=share)
 
     @field_validator("loaded_models", mode="before")
     @classmethod

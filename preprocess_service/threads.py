@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# One thread a call: parallel work comes from many calls at once, and a pool for each library in each worker would take
+# cores from Triton. Of the variables that these libraries read when they are loaded.
+_LIBRARY_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def keep_libraries_single() -> None:
+    """Has numpy, scipy and soxr make no threads of their own; to be called before any is imported."""
+    for name in _LIBRARY_THREADS:
+        os.environ.setdefault(name, "1")
 
 
 class Threads:

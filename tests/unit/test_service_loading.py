@@ -11,6 +11,7 @@ import pytest
 from preprocess_service.deadline import Deadline
 from preprocess_service.errors import LoadFailed, ModelNotLoaded, Overloaded
 from preprocess_service.loading import Loader
+from preprocess_service.shelf import Shelf
 
 LONG_S = 60.0
 KEPT = frozenset({"multimodal"})
@@ -48,7 +49,7 @@ class Bench:
         self.triton = Triton()
         self.forgotten: list[str] = []
         triton: Any = self.triton
-        self.loader = Loader(triton, KEPT, max_on_demand, min_stay_s, LONG_S, self.forgotten.append)
+        self.loader = Loader(triton, Shelf(), KEPT, max_on_demand, min_stay_s, LONG_S, self.forgotten.append)
 
     async def ask(self, name: str) -> None:
         with self.loader.use(name):
