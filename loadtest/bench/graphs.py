@@ -1,0 +1,81 @@
+"""Which graph is measured by which provider: configurations for the workers and model repositories for Triton."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from google.protobuf import text_format
+from google.protobuf.json_format import MessageToDict
+
+from loadtest.circumstances import ROOT
+from preprocess_service.contract import MODEL_FILE, newest_version, read_contract
+from preprocess_service.model_spec import MULTIMODAL, ModelSpec
+from training.triton_config import PROFILE_PATHS, model_config
+
+Precision = Literal["fp32", "int8"]
+REPOSITORY: Final = ROOT / "model_repository"
+
+
+class NoGraph(Exception):
+    """There is no graph of that precision that may be served."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version of a model as Triton serves it here: `spec` carries the profile."""
+
+    spec: ModelSpec
+    folder: Path
+    precision: Precision
+
+    @property
+    def graph_file(self) -> Path:
+        return self.folder / self.spec.cpu.graph_file
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As Triton hands it to its backend."""
+        return dict(MessageToDict(model_config(self.spec, "cpu"), preserving_proto_field_name=True))
+
+    def write_repository(self, folder: Path) -> Path:
+        """A repository that holds nothing else; the version's files are links."""
+        shutil.rmtree(folder, ignore_errors=True)
+        config_file = folder / self.spec.name / PROFILE_PATHS["cpu"]
+        config_file.parent.mkdir(parents=True)
+        config_file.write_text(text_format.MessageToString(model_config(self.spec, "cpu")), encoding="utf-8")
+        shutil.copy2(REPOSITORY / self.spec.name / PROFILE_PATHS["gpu"], folder / self.spec.name)
+        version = folder / self.spec.name / self.folder.name
+        version.mkdir()
+        for file in self.folder.iterdir():
+            (version / file.name).symlink_to(file)
+        return folder
+
+
+def plain(spec: ModelSpec) -> ModelSpec:
+    """The exported graph by ONNX Runtime's CPU provider, everything else as the profile has it."""
+    return replace(spec, cpu=replace(spec.cpu, graph_file=MODEL_FILE, accelerator=None, accelerator_parameters=()))
+
+
+def newest_folder(spec: ModelSpec, repository: Path = REPOSITORY) -> Path:
+    """Raises NoGraph where the model was not trained."""
+    version = newest_version(repository, spec)
+    if version is None:
+        raise NoGraph(f"{repository} holds no version of {spec.name}: make models")
+    return repository / spec.name / str(version)
+
+
+def served(precision: Precision, spec: ModelSpec = MULTIMODAL, repository: Path = REPOSITORY) -> Served:
+    """fp32: the exported graph by the CPU provider; int8: the graph that the CPU profile serves, as it serves it.
+
+    Raises NoGraph where there is none, or none in int8 that has passed its gate.
+    """
+    folder = newest_folder(spec, repository)
+    if precision == "fp32":
+        return Served(plain(spec), folder, precision)
+    graph = read_contract(folder, spec).graphs[spec.cpu.graph_file]
+    if graph.precision != "int8":
+        raise NoGraph(f"{spec.name} version {folder.name} is served in {graph.precision}: int8 has not passed its gate")
+    return Served(spec, folder, precision)
