@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments.parse(argv)
     # The figures themselves may go to standard output.
     console = Console(stderr=options.json == "-")
-    around = circumstances(options.triton)
+    around = {} if options.command in APART else circumstances(options.triton)
     try:
         code, figures = COMMANDS[options.command](options, console)
         if options.json:
@@ -194,12 +194,43 @@ def _stages(options: argparse.Namespace, console: Console) -> tuple[int, Figures
     return CARRIED, {"ms_a_second": costs, "model": f"{spec.name}/{version}"}
 
 
+def _report(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest.report.command import run  # as above
+    from loadtest.report.measuring import NothingAnswered
+    from loadtest.report.plan import plan_of
+    from loadtest.report.starting import StartFailed
+
+    plan = plan_of(quick=options.quick, rates=options.rates, rounds=options.rounds, live_calls=options.live_calls)
+    try:
+        findings = run(options, plan, lambda text: console.print(text, markup=False))
+    except (NothingAnswered, StartFailed) as error:
+        raise ValueError(str(error)) from error
+    is_held = findings.held_rate is not None and (findings.live is None or findings.live_carried is not None)
+    return (CARRIED if is_held else NOT_CARRIED) if findings.is_valid else NOT_VALID, findings.to_dict()
+
+
+def _compare(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest import regression, regression_table  # as above
+
+    try:
+        old, new = regression.read_document(options.old), regression.read_document(options.new)
+        found = regression.compare(old, new, options.at_least / PERCENT)
+    except regression.Incomparable as error:
+        raise ValueError(str(error)) from error
+    console.print(regression_table.panel(found))
+    return NOT_CARRIED if found.is_worse else CARRIED, found.to_dict()
+
+
+# They say themselves under which circumstances their figures were measured.
+APART: Final = frozenset({"compare", "report"})
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Console], tuple[int, Figures]]]] = {
     "live": _live,
     "open": _open,
     "lines": _lines,
     "loss": _loss,
     "stages": _stages,
+    "report": _report,
+    "compare": _compare,
 }
 
 

@@ -17,6 +17,14 @@ HOPS_S, MESSAGES_MS = (0.25, 10.0), (20.0, 500.0)
 EXIT_CODES: Final = "Exit codes: 0 all was carried, 1 it was not, 2 wrong usage, 3 the generator was too late to tell."
 LINES_CODES: Final = "Exit codes: 0 what arrives is what was sent, 1 it is not, 2 wrong usage or a failed call."
 LOSS_CODES: Final = "Exit codes: 0 measured, 1 hops were not judged, 2 wrong usage or a failed call."
+REPORT_CODES: Final = (
+    "Exit codes: 0 written; 1 written, but no load is held, or no live calls are carried; 2 wrong usage, or nothing to "
+    "measure; 3 written, but the generator was too late to tell."
+)
+COMPARE_CODES: Final = (
+    "Exit codes: 0 nothing got worse by more than noise, 1 something did, 2 a file that holds no figures, or runs that "
+    "cannot be compared."
+)
 MOST_RECORDINGS, MOST_PARALLEL, HIGHEST_LOSS = 1000, 64, 50.0
 
 
@@ -31,7 +39,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_lines(commands.add_parser("lines", parents=[where], help="recordings over every line", epilog=LINES_CODES))
     _add_stages(commands.add_parser("stages", parents=[where], help="what a second of a live call costs, by stage"))
     _add_loss(commands.add_parser("loss", parents=[where], help="calls whose packets are lost", epilog=LOSS_CODES))
+    _add_report(commands.add_parser("report", parents=[shared], help="an HTML page with it all", epilog=REPORT_CODES))
+    _add_compare(commands.add_parser("compare", help="what got worse between two reports", epilog=COMPARE_CODES))
     options = parser.parse_args(argv)
+    if options.command == "compare":
+        return options
     if not is_loopback(options.address) and not options.i_own_this_address:
         parser.error(f"{options.address} is not this machine; load on a service that others use keeps callers from it: "
                      "--i-own-this-address if that cannot be")  # fmt: skip
@@ -135,6 +147,45 @@ def _add_stages(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calls", type=_integer(1, 1000), default=50, help="side by side (default %(default)s)")
     parser.add_argument("--seconds", type=_integer(1, 600), default=20, help="of every call (default %(default)s)")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"), help="(default %(default)s)")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    rate = _number(0.01, HIGHEST_RATE)
+    option = parser.add_argument
+    option("--start", action="store_true", help="start Triton and the service for it, on free ports")
+    option("--quick", action="store_true", help="in about a minute, with few repetitions")
+    option("--out", type=Path, default=Path("build/loadtest"), metavar="FOLDER", help="(%(default)s)")
+    option("--rates", type=lambda text: [rate(each) for each in text.split(",")], default=[], metavar="R,R,...",
+           help="loads in calls a second, from low to high; default: shares of what the service answers")  # fmt: skip
+    option("--rounds", type=_integer(1, 100), metavar="N", help="repetitions of every load (5, of --quick 2)")
+    option(
+        "--p99-limit",
+        type=_number(0.1, 60_000),
+        default=100.0,
+        metavar="MS",
+        help="of a load that is held (%(default)g)",
+    )
+    option("--live-calls", type=_integer(0, MOST_CALLS), default=240, metavar="N",
+           help="held several times, and where the search begins; 0 for none (%(default)s)")  # fmt: skip
+    option(
+        "--lag-limit", type=_number(1, 60_000), default=Limits.lag_ms, metavar="MS", help="of live calls (%(default)g)"
+    )
+    option("--processes", type=_integer(1, 64), default=1, metavar="N", help="that make live calls (%(default)s)")
+    option(
+        "--deadline", type=_number(0.01, 60), default=DEFAULT_DEADLINE_S, metavar="S", help="of a call (%(default)g)"
+    )
+    option(
+        "--repository", type=Path, default=Path("model_repository"), help="for the stages of live calls (%(default)s)"
+    )
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("old", type=Path, metavar="OLD.json")
+    option("new", type=Path, metavar="NEW.json")
+    option("--at-least", type=_number(0, 100), default=5.0, metavar="PERCENT",
+           help="that a median must have moved, besides being beyond noise (%(default)g)")  # fmt: skip
+    option("--json", metavar="FILE", help="write the comparison (- for standard output)")
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:

@@ -130,7 +130,9 @@ class Findings:
         late = [point.rate for point in self.points if not point.is_valid]
         limits = ", ".join(f"{rate:g}/s" for rate in late)
         servers_seen = all(name in self.full_cores for name in SERVERS)
+        before, after = self.model.version, self.model_after.version
         found = [
+            (before != after, f"version {after} of the model took over from {before} meanwhile"),
             (
                 load > BUSY_LOAD,
                 f"the machine was not idle before the start: a load of {load:g} on {machine['cores']} cores",
