@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
+from collections.abc import Sequence
 from typing import Final
 
 from preprocess_service.line import GO, LISTENING, WARM
@@ -24,6 +25,7 @@ from preprocess_service.shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
+WORKER: Final = (sys.executable, "-m", "preprocess_service.worker")
 FIRST_PAUSE_S: Final = 1.0  # before a worker is started anew; twice as long each time that it soon dies again
 LONGEST_PAUSE_S: Final = 60.0
 STEADY_S: Final = 60.0  # a worker that has lived so long begins with the first pause
@@ -52,8 +54,9 @@ async def supervise(settings: Settings) -> int:
 class Supervisor:
     """Workers by number, each with a task that sees to it that there is one."""
 
-    def __init__(self, settings: Settings, port: int, shelf: Shelf) -> None:
-        self._settings, self._shelf = settings, shelf
+    def __init__(self, settings: Settings, port: int, shelf: Shelf, command: Sequence[str] = WORKER) -> None:
+        """`command` starts a worker; its number and the files that it inherits follow (preprocess_service.worker)."""
+        self._settings, self._shelf, self._command = settings, shelf, command
         self._environment = os.environ | {f"{PREFIX}PORT": str(port)}
         self._stop = asyncio.Event()
         self._code = 0
@@ -107,7 +110,7 @@ class Supervisor:
 
     async def _start(self, number: int, line: socket.socket) -> Process:
         files = (line.fileno(), self._shelf.file)
-        command = (sys.executable, "-m", "preprocess_service.worker", *map(str, (number, *files)))
+        command = (*self._command, *map(str, (number, *files)))
         return await asyncio.create_subprocess_exec(
             *command, env=self._environment, pass_fds=files, stdin=asyncio.subprocess.DEVNULL
         )
