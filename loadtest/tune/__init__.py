@@ -1,0 +1,1 @@
+"""`python -m loadtest tune`: which of Triton's settings serves a model best on this machine, by measurement."""
