@@ -221,8 +221,14 @@ def _compare(options: argparse.Namespace, console: Console) -> tuple[int, Figure
     return NOT_CARRIED if found.is_worse else CARRIED, found.to_dict()
 
 
+def _tune(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest.tune.command import tune  # as above
+
+    return tune(options, console)
+
+
 # They say themselves under which circumstances their figures were measured.
-APART: Final = frozenset({"compare", "report"})
+APART: Final = frozenset({"compare", "report", "tune"})
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Console], tuple[int, Figures]]]] = {
     "live": _live,
     "open": _open,
@@ -231,6 +237,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Console], tuple[int, 
     "stages": _stages,
     "report": _report,
     "compare": _compare,
+    "tune": _tune,
 }
 
 

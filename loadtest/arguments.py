@@ -11,6 +11,7 @@ from typing import Final
 from client.channel import DEFAULT_ADDRESS, DEFAULT_DEADLINE_S, is_loopback
 from loadtest.live_result import Limits
 from loadtest.servers import SERVERS, Servers
+from loadtest.tune import arguments as tune
 
 MOST_CALLS, LONGEST_S, HIGHEST_RATE, LONGEST_SEARCH_S = 5000, 600.0, 5000.0, 3600.0
 HOPS_S, MESSAGES_MS = (0.25, 10.0), (20.0, 500.0)
@@ -41,8 +42,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_loss(commands.add_parser("loss", parents=[where], help="calls whose packets are lost", epilog=LOSS_CODES))
     _add_report(commands.add_parser("report", parents=[shared], help="an HTML page with it all", epilog=REPORT_CODES))
     _add_compare(commands.add_parser("compare", help="what got worse between two reports", epilog=COMPARE_CODES))
+    tune.add(commands.add_parser("tune", help="which of Triton's settings serves a model best", epilog=tune.CODES))
     options = parser.parse_args(argv)
-    if options.command == "compare":
+    if options.command in ("compare", "tune"):
         return options
     if not is_loopback(options.address) and not options.i_own_this_address:
         parser.error(f"{options.address} is not this machine; load on a service that others use keeps callers from it: "

@@ -92,11 +92,14 @@ def grid(present: Profile, bests: Sequence[Profile]) -> list[Profile]:
 
 
 def may_be_served(profile: Profile, kind: ProfileName, contract: Contract) -> bool:
-    """Whether the graph passed its gate with the provider that would compute it; the exported graph is the measure."""
+    """Whether the graph passed its gate with the provider that would compute it; the exported graph is the measure, as
+    long as it is computed as it is, which TensorRT does not in its half precision."""
     graph = contract.graphs.get(profile.graph_file)
     if graph is None:
         return False
-    return graph.precision == "fp32" or graph.provider == PROVIDERS[kind, profile.accelerator]
+    return (graph.precision == "fp32" and profile.accelerator != TENSORRT) or graph.provider == PROVIDERS[
+        kind, profile.accelerator
+    ]
 
 
 def differences(profile: Profile, present: Profile) -> str:
