@@ -20,7 +20,7 @@ from loadtest.clips import load_clips, some
 from loadtest.tune import document, picture, questions
 from loadtest.tune.arguments import limit_s
 from loadtest.tune.bare import Bare, BareGraphs
-from loadtest.tune.measuring import Meter, NothingAnswered, Sample
+from loadtest.tune.measuring import Meter, NothingAnswered, Sample, Stretches
 from loadtest.tune.proposal import Proposal, propose
 from loadtest.tune.server import Refused, Triton, started
 from loadtest.tune.settings import PROVIDERS
@@ -55,7 +55,7 @@ def tune(options: argparse.Namespace, console: Console) -> tuple[int, Mapping[st
             until = began + limit - (0 if kind == "gpu" or options.quick else BARE_SHARE_S)
             sweep = Sweep(
                 *(triton, served, kind, version, arrays),
-                callers=options.callers,
+                stretches=Stretches(callers=options.callers),
                 cores=os.cpu_count() or 1,
                 scale=Scale(limit, options.quick),
                 until=until,

@@ -79,7 +79,7 @@ class Sweep:
         version: Path,
         arrays: list[Arrays],
         *,
-        callers: int,
+        stretches: Stretches,
         cores: int,
         scale: Scale,
         until: float,
@@ -88,7 +88,7 @@ class Sweep:
         self._triton, self._served, self._kind, self._version = triton, served, kind, version
         self._arrays, self._cores, self._scale, self._until, self._tell = arrays, cores, scale, until, tell
         self._present = served.spec.profile(kind)
-        self._meter = Meter(triton, Stretches(callers=callers))
+        self._meter = Meter(triton, stretches)
         self._requests = {PRESENT: questions.infer_requests(served, PRESENT, arrays)}
         self._numbers = 0
         self._load_s = AHEAD_S
