@@ -190,7 +190,9 @@ def _field(document: Mapping[str, Any], field: str) -> Any:
 
 def _notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     fields = [(field, _field(old, field), _field(new, field)) for field in NOTED]
-    return [f"{field}: {_shown(before)}, then {_shown(after)}" for field, before, after in fields if before != after]
+    differ = [f"{field}: {_shown(before)}, then {_shown(after)}" for field, before, after in fields if before != after]
+    doubts = [f"{run} run: {doubt}" for run, made in (("old", old), ("new", new)) for doubt in made.get("doubts") or ()]
+    return differ + doubts
 
 
 def _shown(value: object) -> str:

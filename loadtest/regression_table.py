@@ -26,7 +26,7 @@ def panel(comparison: Comparison) -> RenderableType:
         old, new = _values(change.old), _values(change.new)
         verdict = Text(change.verdict, style=STYLES[change.verdict])
         table.add_row(f"{change.old.name}, {change.old.unit}", old, new, _moved(change), verdict)
-    notes = [Text(f"differs: {note}", style="dim") for note in comparison.notes]
+    notes = [Text(note, style="dim") for note in comparison.notes]
     gone = [Text(f"no longer measured: {name}", style=BAD) for name in comparison.gone]
     added = [Text(f"not measured before: {name}", style="dim") for name in comparison.added]
     return Group(table, *notes, *gone, *added, _verdict(comparison))

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from training.plotting import figure_style, new_figure, svg_text
 from training.report.html import Markup, element
 
-WIDTH_IN: Final = 8.0
+WIDTH_IN: Final = 9.0
 _TICKS: Final = (1, 2, 5)
 
 

@@ -13,13 +13,13 @@ from loadtest.closed_loop import OK, STAGES
 from loadtest.figures import figures_to_json
 from loadtest.report import compared
 from loadtest.report.knee import held, knee
-from loadtest.report.measuring import Live, LiveStep, Unary, bracket
+from loadtest.report.measuring import OTHERS, Live, LiveStep, Unary, bracket
 from loadtest.report.plan import COMPARED_AT, Plan
 from loadtest.report.points import Band, Batching, Point, batching, cores, points
 from loadtest.servers import SERVERS
 
 KIND: Final = "report"
-BUSY_LOAD: Final = 0.3  # of a core, on average before the start: then somebody else was at work
+BUSY_CORES: Final = 0.1  # of other programs: more than a machine needs for itself
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class Findings:
     @property
     def full_batching(self) -> Batching | None:
         return batching([each.full.cost for each in self.unary.rounds], self.model.name)
+
+    @property
+    def others_cores(self) -> float | None:
+        """Busy on average with other programs while loads were offered; None where that could not be told."""
+        return cores([step.cost for each in self.unary.rounds for step in each.steps]).get(OTHERS)
 
     @property
     def alone(self) -> Band:
@@ -125,18 +130,14 @@ class Findings:
     @property
     def doubts(self) -> list[str]:
         """Why the figures may say less about the service than they seem to."""
-        machine = self.around["machine"]
-        load = machine["load_before"][0]
+        others, cores_here = self.others_cores or 0.0, self.around["machine"]["cores"]
         late = [point.rate for point in self.points if not point.is_valid]
         limits = ", ".join(f"{rate:g}/s" for rate in late)
         servers_seen = all(name in self.full_cores for name in SERVERS)
         before, after = self.model.version, self.model_after.version
         found = [
             (before != after, f"version {after} of the model took over from {before} meanwhile"),
-            (
-                load > BUSY_LOAD,
-                f"the machine was not idle before the start: a load of {load:g} on {machine['cores']} cores",
-            ),
+            (others > BUSY_CORES, f"other programs kept {others:.1f} of the {cores_here} cores busy meanwhile"),
             (bool(late), f"the generator was late at {limits}: those loads count as not held"),
             (bool(self.around["uncommitted_changes"]), "the working tree had changes that the commit does not hold"),
             (not servers_seen, "the servers' processes were not found, so their processor time is missing"),
@@ -167,6 +168,7 @@ class Findings:
             "live_repeats": [_live_dict(step) for step in live.repeats] if live else [],
             "live_steps": [_live_dict(step) for step in live.searched] if live else [],
             "live_stages_ms_a_second": self.live_stages_ms,
+            "others_cores": self.others_cores,
             "doubts": self.doubts,
         }
 

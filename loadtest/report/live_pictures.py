@@ -31,7 +31,7 @@ def lag(findings: Findings) -> Picture | None:
         logarithmic(axes, min(times) / 1.6, max(*times, limit_ms) * 1.6)
         note_limit(axes, theme, f"limit of the p99: {limit_ms:g} ms", limit_ms)
         axes.set(xlabel="live calls at once", ylabel="milliseconds (logarithmic)")
-        axes.margins(x=0.08)
+        axes.set(xlim=(0, max(each.calls for each in results) * 1.1))
         axes.grid(axis="y")
         handles, labels = axes.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))

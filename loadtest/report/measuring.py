@@ -8,8 +8,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+import psutil  # type: ignore[import-untyped]
 
 from loadtest.closed_loop import OK, ClosedResult, send_in_turn
 from loadtest.generators import TapePlan, start_generators
@@ -18,11 +20,12 @@ from loadtest.live_result import Limits, LiveResult, summarise
 from loadtest.open_loop import OpenResult, UnaryTarget, send_openly
 from loadtest.report.plan import Plan
 from loadtest.search import PAUSE_S, Found, calls_up, find_most
-from loadtest.servers import Cost, Meter, Servers
+from loadtest.servers import SERVERS, Cost, Meter, Servers
 
 Say = Callable[[str], None]
 
 REST_S: Final = 0.3  # between two loads: what is queued is answered by then
+OTHERS: Final = "others"  # programs that have nothing to do with the measurement
 LIVE_MOST: Final = 5000
 
 
@@ -118,7 +121,7 @@ def measure_unary(
 def measure_live(
     target: LiveTarget, servers: Servers, tapes: TapePlan, plan: Plan, limits: Limits, processes: int, say: Say
 ) -> Live:
-    """Holds `plan.live_calls` several times, then searches; raises GeneratorFailed."""
+    """Holds `plan.live_calls` once to warm up and several times more, then searches; raises GeneratorFailed."""
     searched: list[LiveStep] = []
     with start_generators(target, tapes, processes) as generators:
 
@@ -129,6 +132,7 @@ def measure_live(
             say(f"{calls} live calls: p99 lag {step.result.lag.p99_ms:.0f} ms")
             return step
 
+        generators.hold(plan.live_calls)  # warms up what only live calls need; not counted
         repeats = []
         for _ in range(plan.live_repeats):
             repeats.append(hold(plan.live_calls))
@@ -153,10 +157,21 @@ def bracket(found: Found) -> tuple[int, int] | None:
 
 @contextmanager
 def _metered(servers: Servers) -> Iterator[list[Cost]]:
-    """What the servers and this process, which makes the load, spend within; in the list after the block."""
-    meter, costs = Meter(servers, [os.getpid()]), list[Cost]()
+    """What the servers, this process, which makes the load, and all others spend; in the list after the block."""
+    meter, busy_s, costs = Meter(servers, [os.getpid()]), _busy_s(), list[Cost]()
     yield costs
-    costs.append(meter.stop())
+    busy_s = _busy_s() - busy_s
+    cost = meter.stop()
+    if all(name in cost.cpu_s for name in SERVERS):  # else they would be among the others
+        others_s = max(0.0, busy_s - sum(cost.cpu_s.values()))
+        cost = replace(cost, cpu_s={**cost.cpu_s, OTHERS: round(others_s, 3)})
+    costs.append(cost)
+
+
+def _busy_s() -> float:
+    """Processor seconds so far of all that runs on this machine."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq")))
 
 
 def _rounded(rate: float) -> float:

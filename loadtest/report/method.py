@@ -34,11 +34,11 @@ Batches, queue and computing are Triton's own statistics, read before and after 
 the processes that listen on the servers' ports and of the generator, with all processes below them.
 """
 _LIVE: Final = """
-{plan.live_calls} live calls were held {plan.live_repeats} times for {plan.live_seconds:g} s each, in real time, with
-messages of 200 ms, an update a second and transcripts for half of the callers; then, as far as {plan.live_search_s:g} s
-allowed, more in steps of 10 %, or fewer where those were too many. They are carried if the p99 of the lag is within its
-limit, no hop is skipped, a model answered for every update and every call ended with its summary. A longer search is
-`make live-capacity`.
+{plan.live_calls} live calls were held once to warm up and {plan.live_repeats} times more, for {plan.live_seconds:g} s
+each, in real time, with messages of 200 ms, an update a second and transcripts for half of the callers; then, as far as
+{plan.live_search_s:g} s allowed, more in steps of 10 %, or fewer where those were too many. They are carried if the p99
+of the lag is within its limit, no hop is skipped, a model answered for every update and every call ended with its
+summary. A longer search is `make live-capacity`.
 """
 _COMPARED: Final = """
 The JSON beside this page holds every figure with its repetitions: `python -m loadtest compare OLD.json NEW.json` names

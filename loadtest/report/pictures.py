@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 
 from loadtest.report.drawing import Picture, Theme, bars, logarithmic, note_limit, picture
 from loadtest.report.findings import Findings
+from loadtest.report.measuring import OTHERS
 from loadtest.report.points import Band, Point
 from loadtest.servers import GENERATOR, SERVICE, TRITON
 
 TALL_IN: Final = 4.4
 FLAT_IN: Final = 3.6
-PROGRAMS: Final = (SERVICE, TRITON, GENERATOR)
+PROGRAMS: Final = (SERVICE, TRITON, GENERATOR, OTHERS)
 OFFERED: Final = "offered load, calls a second"
 
 
@@ -157,7 +158,7 @@ def processor_by_process(findings: Findings) -> Picture | None:
 
     def draw(axes: Axes, theme: Theme) -> None:
         below = np.zeros(len(columns))
-        for name, colour, hatch in zip(programs, theme.series, ("", "//", ".."), strict=False):
+        for name, colour, hatch in zip(programs, (*theme.series[:3], theme.soft), ("", "//", "..", "xx"), strict=False):
             used = np.array([each[name] for _, each in columns])
             look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": theme.line, "linewidth": 0}
             axes.bar(range(len(columns)), used, 0.75, bottom=below, label=name, **look)
@@ -171,7 +172,7 @@ def processor_by_process(findings: Findings) -> Picture | None:
     return picture(
         draw, TALL_IN, f"Busy cores by program and load; with all callers at once: {busiest} of {cores}.",
         "Which program the cores work for. The generator, which makes the load, takes its part of the same cores: on a "
-        "machine of its own the servers would have that as well.",
+        "machine of its own the servers would have that as well. Others are programs that should not have run.",
     )  # fmt: skip
 
 

@@ -45,9 +45,9 @@ def plan_of(*, quick: bool, rates: Sequence[float], rounds: int | None, live_cal
         seconds=2.0,
         alone_s=1.0,
         full_s=2.0,
-        warm_up_s=6.0,
+        warm_up_s=5.0,
         live_calls=live_calls,
-        live_seconds=6.0,
+        live_seconds=5.0,
         live_repeats=2,
         live_search_s=0.0,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtest.closed_loop import OK
 from loadtest.open_loop import HEAD_START_S
-from loadtest.report.measuring import Step, Unary
+from loadtest.report.measuring import OTHERS, Step, Unary
 from loadtest.servers import Cost
 
 
@@ -135,10 +135,10 @@ def _point(rate: float, fraction: float, steps: Sequence[Step], model: str) -> P
 
 def cores(costs: Sequence[Cost], idle_s: float = 0.0) -> dict[str, float]:
     """Processor seconds a second of every program that was found in all of these; `idle_s` of each run came before the
-    first call."""
-    wall_s = sum(cost.wall_s - idle_s for cost in costs)
+    first call, of which only other programs take no notice."""
     names = [name for name in costs[0].cpu_s if all(name in cost.cpu_s for cost in costs)]
-    return {name: round(sum(cost.cpu_s[name] for cost in costs) / wall_s, 4) for name in names}
+    walls_s = {name: sum(cost.wall_s - (0 if name == OTHERS else idle_s) for cost in costs) for name in names}
+    return {name: round(sum(cost.cpu_s[name] for cost in costs) / walls_s[name], 4) for name in names}
 
 
 def batching(costs: Sequence[Cost], model: str) -> Batching | None:

@@ -86,7 +86,8 @@ def live(findings: Findings) -> Markup:
         "of service and Triton for every second of one call."
     )
     measured = table("Every number of calls", head, (_live_row(step) for step in steps), note)
-    ended = paragraph(f"The search for the most ended by: {found.found.ended_by}.")
+    searched = f"The search for the most ended by: {found.found.ended_by}."
+    ended = paragraph(searched if findings.plan.live_search_s else "This short form does not search for the most.")
     stages = findings.live_stages_ms
     by_stage = (
         paragraph(f"Its stages were not measured: {stages}.")

@@ -17,7 +17,7 @@ from loadtest.search import find_most
 from loadtest.servers import Cost
 from loadtest.triton_statistics import ModelCounts
 
-CPU_S = {"service": 1.0, "triton": 0.5, "generator": 0.1}
+CPU_S = {"service": 1.0, "triton": 0.5, "generator": 0.1, "others": 0.0}
 AROUND = {
     "date": "2026-11-25T12:00:00+00:00",
     "commit": "0123456789abcdef",
@@ -43,17 +43,19 @@ def times(p50_ms: float, p99_ms: float) -> Distribution:
     return Distribution(100, p50_ms, (p50_ms + p99_ms) / 2, p99_ms, p99_ms)
 
 
-def cost(seconds: float = 1.5) -> Cost:
+def cost(seconds: float = 1.5, others_s: float = 0.0) -> Cost:
     counts = ModelCounts(120, 100, 110, 110_000_000, 550_000_000, Counter({1: 80, 2: 20}))
-    return Cost(seconds, CPU_S, {"multimodal 1": counts}, {})
+    return Cost(seconds, {**CPU_S, "others": others_s}, {"multimodal 1": counts}, {})
 
 
-def step(rate: float, p50_ms: float, p99_ms: float, *, failed: int = 0, late_ms: float = 1.0) -> Step:
+def step(
+    rate: float, p50_ms: float, p99_ms: float, *, failed: int = 0, late_ms: float = 1.0, others_s: float = 0.0
+) -> Step:
     statuses = {"OK": 100} | ({"RESOURCE_EXHAUSTED": failed} if failed else {})
     late = Distribution(100, late_ms, late_ms, late_ms, late_ms)
     answered = rate * 100 / (100 + failed)
     shared = (times(p50_ms, p99_ms), times(p50_ms, p99_ms), statuses, late, 50.0)
-    return Step(OpenResult(rate, 1.0, 100 + failed, answered, *shared), cost())
+    return Step(OpenResult(rate, 1.0, 100 + failed, answered, *shared), cost(others_s=others_s))
 
 
 def unary(rounds: Sequence[Sequence[Step]], saturation: float = 100.0) -> Unary:

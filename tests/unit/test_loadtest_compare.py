@@ -123,6 +123,14 @@ def test_a_new_version_or_commit_is_said_and_compared():
     assert [note.partition(":")[0] for note in found.notes] == ["commit", "model"]
 
 
+def test_what_either_run_doubted_of_itself_is_said():
+    old = document(figure(QUIET), doubts=["other programs kept 1.0 of the 2 cores busy meanwhile"])
+
+    assert compare(old, document(figure(QUIET))).notes == (
+        "old run: other programs kept 1.0 of the 2 cores busy meanwhile",
+    )
+
+
 def test_a_figure_that_is_gone_is_worse():
     both = compare(document(figure(QUIET), figure(QUIET, name="live")), document(figure(QUIET)))
 

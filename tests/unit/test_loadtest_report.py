@@ -91,7 +91,7 @@ def test_a_run_leaves_a_page_and_its_numbers(clips, tmp_path):
     assert [point["rate"] for point in numbers["points"]] == [20, 40]
     assert numbers["live_calls_carried"] == 2
     assert numbers["alone_stages_ms"]["Triton, the way there included"] == 4  # what the stub says of itself
-    assert numbers["points"][0]["cores"].keys() == {"service", "triton", "generator"}
+    assert numbers["points"][0]["cores"].keys() == {"service", "triton", "generator", "others"}
     assert {len(each.values) for each in figures_of(numbers).values()} == {SHORT.rounds}
     assert not compare(numbers, numbers).is_worse
     assert shown.sections == ["answer", "load", "triton", "processor", "live", "method"]

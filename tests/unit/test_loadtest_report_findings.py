@@ -11,8 +11,8 @@ from tests.unit.loadtest_findings import findings, live, step, unary
 BENDING = [(20, 10, 20), (40, 11, 25), (60, 13, 40), (80, 40, 150), (100, 300, 900)]
 
 
-def bending(**changes):
-    steps = [step(*each) for each in BENDING]
+def bending(others_s=0.0, **changes):
+    steps = [step(*each, others_s=others_s) for each in BENDING]
     return findings(unary([steps, steps, steps]), **changes)
 
 
@@ -87,6 +87,13 @@ def test_a_late_generator_beyond_saturation_leaves_the_report_valid():
 def test_a_model_that_was_replaced_meanwhile_is_a_doubt():
     assert not bending().doubts
     assert bending(after="2").doubts == ["version 2 of the model took over from 1 meanwhile"]
+
+
+def test_other_programs_at_work_are_a_doubt():
+    busy = bending(others_s=0.6)
+
+    assert busy.others_cores == pytest.approx(0.4)
+    assert busy.doubts == ["other programs kept 0.4 of the 2 cores busy meanwhile"]
 
 
 def test_live_calls_that_were_carried_and_the_first_that_were_not():
