@@ -14,6 +14,7 @@ from loadtest.tune.measuring import Pair, Point
 RESAMPLED: Final = 2000
 CONFIDENCE: Final = 0.95
 UNSTEADY: Final = 0.25  # noise of a ratio above which nothing can be told
+HOPELESS: Final = 3
 LEAST_NOISE: Final = 0.02  # a few pairs may agree by chance
 
 T = TypeVar("T")
@@ -61,6 +62,11 @@ def is_better(point: Point, by_more_than: Noise) -> bool:
     more, less = point.throughput - 1, 1 - point.latency
     gains = more > by_more_than.throughput or less > by_more_than.latency
     return gains and more >= -by_more_than.throughput and less >= -by_more_than.latency
+
+
+def is_hopeless(pair: Pair, of_one: Noise) -> bool:
+    """Whether one pair suffices: worse in either by three times the noise of a pair, which no other pair mends."""
+    return pair.throughput < 1 - HOPELESS * of_one.throughput or pair.latency > 1 + HOPELESS * of_one.latency
 
 
 def best(points: Iterable[Point], by_more_than: Noise) -> Point | None:

@@ -30,8 +30,8 @@ class NothingAnswered(Exception):
 class Stretches:
     """How long load is held: with one caller and with many."""
 
-    alone_s: float = 0.8
-    saturated_s: float = 1.2
+    alone_s: float = 0.6
+    saturated_s: float = 1.0
     callers: int = 64
 
     def for_latency(self, alone_s: float, cores: int) -> Stretches:
@@ -134,10 +134,12 @@ class Meter:
     def __init__(self, triton: Triton, stretches: Stretches) -> None:
         self._triton, self.stretches = triton, stretches
 
-    def pairs(self, tried: str, present: str, requests: Mapping[str, Sequence[bytes]], count: int) -> tuple[Pair, ...]:
-        """So many samples of both models in turn; who is first changes from pair to pair."""
+    def pairs(
+        self, tried: str, present: str, requests: Mapping[str, Sequence[bytes]], count: int, first: int = 0
+    ) -> tuple[Pair, ...]:
+        """So many samples of both models in turn; who is first changes from pair to pair, which count from `first`."""
         made = []
-        for number in range(count):
+        for number in range(first, first + count):
             order = (tried, present) if number % 2 == 0 else (present, tried)
             samples = {name: self.sample(name, requests[name]) for name in order}
             if not samples[present].per_s or math.isinf(samples[present].latency_ms):

@@ -12,9 +12,10 @@ from preprocess_service.model_spec import Profile, ProfileName
 
 THREADS: Final = "intra_op_thread_count"
 DEFAULT_THREADS: Final = "1"  # the backend's own, where a profile names no number
-QUEUE_DELAYS_US: Final = (0, 500, 1000, 2000, 5000)
-CPU_BATCHES: Final = (1, 4, 8, 16, 32)
-GPU_BATCHES: Final = (8, 32, 64, 128)
+# The likeliest first: what there is no time for is left out from the end.
+QUEUE_DELAYS_US: Final = (1000, 500, 2000, 5000, 0)
+CPU_BATCHES: Final = (16, 4, 1, 32, 8)
+GPU_BATCHES: Final = (128, 32, 8, 64)
 GPU_INSTANCES: Final = (1, 2, 3, 4)
 PLAIN, OPENVINO, TENSORRT = None, "openvino", "tensorrt"
 PROVIDERS: Final = {

@@ -19,7 +19,7 @@ from preprocess_service.triton import Arrays
 PRESENT, ITSELF = "present", "itself"
 PAIRS: Final = 2  # of a setting
 NULL_PAIRS: Final = 4  # of the present setting with itself
-FINAL_PAIRS: Final = 5  # of the best
+FINAL_PAIRS: Final = 4  # of the best
 GRID_FROM: Final = 3  # coordinates whose best levels are combined
 NONE: Final = Noise(0, 0)  # before there is anything to tell it from
 AHEAD_S: Final = 8.0  # to have a setting loaded, before one was
@@ -42,7 +42,7 @@ class Scale:
 
     @property
     def final_pairs(self) -> int:
-        return FINAL_PAIRS - 2 if self.quick else FINAL_PAIRS
+        return FINAL_PAIRS - 1 if self.quick else FINAL_PAIRS
 
 
 @dataclass
@@ -164,10 +164,18 @@ class Sweep:
                 swept.refused[label] = str(error)
                 continue
             self._load_s = max(self._load_s / 2, time.monotonic() - began)
-            swept.points[label] = Point(label, self._pairs(name, self._scale.pairs))
+            swept.points[label] = self._point(label, name, decision.noise(swept.against_itself, [], 1))
             swept.profiles[label] = profile
             self._triton.unload(name)
             self._say(swept.points[label])
+
+    def _point(self, label: str, name: str, of_one: Noise) -> Point:
+        """One pair, and the others unless the first has shown that the setting is far worse."""
+        pairs = self._meter.pairs(name, PRESENT, self._requests, 1)
+        if self._scale.pairs > 1 and not decision.is_hopeless(pairs[0], of_one):
+            pairs += self._meter.pairs(name, PRESENT, self._requests, self._scale.pairs - 1, first=1)
+        del self._requests[name]
+        return Point(label, pairs)
 
     def _tell_noise(self, swept: Swept) -> None:
         points = list(swept.points.values())

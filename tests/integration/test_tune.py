@@ -55,7 +55,7 @@ def test_settings_are_measured_beside_the_present_one(triton: Triton, repository
 
     pairs = [*swept.against_itself, *(pair for point in swept.points.values() for pair in point.pairs)]
     tried = {*swept.points, *swept.left_out}
-    assert {"1 instance, 2 threads", "1 instance", "delay 0.5 ms", "batch 1", "2 threads"} <= tried
+    assert {"1 instance, 2 threads", "1 instance", "delay 1 ms", "batch 16", "2 threads"} <= tried
     assert not swept.refused
     for pair in pairs:
         assert not pair.tried.failures

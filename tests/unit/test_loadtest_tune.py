@@ -77,8 +77,8 @@ def test_every_level_differs_from_the_present_setting_in_one_thing(contract: Con
     told = {each.name: [settings.differences(profile, PRESENT) for profile in each.profiles] for each in found}
     assert told == {
         "instances": ["1 instance", "3 instances", "4 instances"],
-        "queue delay": ["delay 0.5 ms", "delay 1 ms", "delay 2 ms", "delay 5 ms"],
-        "batch": ["batch 1", "batch 4", "batch 16", "batch 32"],
+        "queue delay": ["delay 1 ms", "delay 0.5 ms", "delay 2 ms", "delay 5 ms"],
+        "batch": ["batch 16", "batch 4", "batch 1", "batch 32"],
         "graph": [
             "model.onnx by ONNX Runtime itself",
             "model.onnx by openvino",
@@ -190,6 +190,13 @@ def test_the_present_setting_beside_others_tells_of_noise_too() -> None:
 )
 def test_better_is_more_of_one_and_not_less_of_the_other(throughput: float, latency: float, better: bool) -> None:
     assert decision.is_better(point("x", throughput, latency), Noise(0.05, 0.05)) == better
+
+
+@pytest.mark.parametrize(("throughput", "latency", "hopeless"), [(0.9, 1.0, False), (0.8, 0.5, True), (2, 1.2, True)])
+def test_one_pair_suffices_for_what_is_far_worse(throughput: float, latency: float, hopeless: bool) -> None:
+    (pair,) = point("x", throughput, latency, count=1).pairs
+
+    assert decision.is_hopeless(pair, Noise(0.05, 0.05)) == hopeless
 
 
 def test_a_setting_that_fails_requests_is_never_better() -> None:
