@@ -24,6 +24,7 @@ from preprocess_service.contract import read_contract
 from preprocess_service.model_spec import MULTIMODAL
 
 LOGS: Final = ROOT / "build/bench-logs"
+NOBODY: Final = "127.0.0.1:1"  # where no Triton ran, none has a version
 
 Say = Callable[[str], None]
 Names = frozenset[str]  # of rows
@@ -40,12 +41,15 @@ def run(options: argparse.Namespace, say: Say) -> tuple[bool, dict[str, Any]]:
     began = time.monotonic()
     plan = _plan(options)
     with contextlib.redirect_stdout(sys.stderr):  # what is started says so, and the table may go into a file
-        found = list(_measure(plan, frozenset(options.only or NAMES), say))
+        found = []
+        for rows, around in _measure(plan, frozenset(options.only or NAMES), say):
+            found.append((rows, around))
+            say(markdown(rows))
     order = {goal.name: number for number, goal in enumerate(GOALS)}
     rows = sorted((row for rows, _ in found for row in rows), key=lambda row: (order[row.goal.name], row.variant))
     say(markdown(rows))
     say(f"\n{sum(row.verdict == PASS for row in rows)} of {len(rows)} pass, {time.monotonic() - began:.0f} s")
-    around = next((around for _, around in found if around), circumstances(""))
+    around = next((around for _, around in found if around), circumstances(NOBODY))
     figures = [figure for row in rows for figure in row.figures]
     document = {
         **around,
@@ -68,10 +72,6 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _measure(plan: Plan, wanted: Names, say: Say) -> Iterator[Measured]:
-    for names, alone in APART.items():
-        if names & wanted:
-            say(f"measuring {', '.join(sorted(names))}")
-            yield _tried(partial(alone, plan), names, ""), {}
     for precision, steps in STEPS.items():
         chosen = [(names & wanted, measure) for names, measure in steps if names & wanted]
         if not chosen:
@@ -88,6 +88,10 @@ def _measure(plan: Plan, wanted: Names, say: Say) -> Iterator[Measured]:
                     yield [row for row in rows if row.goal.name in names], around
         except (NoGraph, Failed, WorkerFailed, CallFailed) as error:
             yield _not_measured(everything, precision, error), {}
+    for names, alone in APART.items():
+        if names & wanted:
+            say(f"measuring {', '.join(sorted(names))}")
+            yield _tried(partial(alone, plan), names, ""), {}
 
 
 def _tried(measure: Callable[[], list[Row]], names: Names, precision: str) -> list[Row]:

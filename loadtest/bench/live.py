@@ -14,7 +14,7 @@ from loadtest.servers import Cost, Meter, Servers
 CALLS: Final = 240
 TAPES: Final = 64
 WITH_TRANSCRIPT: Final = 0.5  # of the calls
-CALL_S: Final = 27.0  # windows are whole after 7 s
+CALL_S: Final = 24.0  # windows are whole after 7 s
 FEATURES: Final = ("sound", "words", "window")  # of loadtest.stages; the rest is what a service adds
 STAGE_CALLS, STAGE_S = 20, 10
 TURNS: Final = 2  # of the arithmetic; Java is warm by then

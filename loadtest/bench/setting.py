@@ -56,6 +56,7 @@ class Setting:
     stack: Stack
     plain: Plain | None
     workers: Workers
+    saturated_per_s: list[float] = field(default_factory=list)  # what `saturate_service` has found so far
     _users: dict[str, int] = field(default_factory=dict)
     _turn: int = 0
 
@@ -84,7 +85,9 @@ class Setting:
     def saturate_service(self) -> Loaded:
         """The same with as many users as get most answers, which is found at the first call."""
         users = self.best_users("service", self.ask_service, SERVICE_USERS)
-        return self.ask_service(users, self.plan.stretch_s)
+        loaded = self.ask_service(users, self.plan.stretch_s)
+        self.saturated_per_s.append(loaded.work.per_s)
+        return loaded
 
     def ask_plain(self, users: int, seconds: float) -> Loaded:
         """The plain service with so many users."""
