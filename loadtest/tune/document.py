@@ -10,7 +10,7 @@ from typing import Any
 from loadtest.markdown import number, table
 from loadtest.tune.bare import Bare
 from loadtest.tune.measuring import CLIENT, Point, Sample
-from loadtest.tune.picture import pareto_front
+from loadtest.tune.picture import pareto_front, ranked
 from loadtest.tune.proposal import Proposal
 from loadtest.tune.server import SERVER, STUBS
 from loadtest.tune.sweep import Swept
@@ -74,19 +74,19 @@ def verdict(swept: Swept, proposal: Proposal | None) -> str:
 def settings_table(swept: Swept) -> str:
     """A row a setting: ratios to the present setting measured beside it, and absolute figures."""
     front = pareto_front(list(swept.points.values()))
-    header = ("setting", "", "throughput ×", "latency ×", "a second", "p50 alone, ms", "p99 full, ms", "rows a batch",
-              "server CPU an answer, ms")  # fmt: skip
+    header = ("", "setting", "", "throughput ×", "latency ×", "a second", "p50 alone, ms", "p99 full, ms",
+              "rows a batch", "server CPU an answer, ms")  # fmt: skip
     present = swept.present_samples
-    rows = [("as now", _mark(None in front), "1", "1", *_absolutes(lambda figure: _median(present, figure)))]
-    for point in sorted(swept.points.values(), key=lambda each: -each.throughput):
+    rows = [("", "as now", _mark(None in front), "1", "1", *_absolutes(lambda figure: _median(present, figure)))]
+    for place, point in enumerate(ranked(swept), start=1):
         mark = _mark(point in front) + (" failures" if point.failures else "")
         ratios = number(point.throughput), number(point.latency)
-        rows.append((point.label, mark, *ratios, *_absolutes(point.median)))
+        rows.append((str(place), point.label, mark, *ratios, *_absolutes(point.median)))
     if swept.final is not None:
         final = swept.final
         ratios = number(final.throughput), number(final.latency)
-        rows.append((f"{final.label}, anew", "", *ratios, *_absolutes(final.median)))
-    return table(header, rows, texts=2)
+        rows.append(("", f"{final.label}, anew", "", *ratios, *_absolutes(final.median)))
+    return table(header, rows, texts=3)
 
 
 def where_it_goes(bare: Bare, samples: list[Sample], cores: int) -> str:

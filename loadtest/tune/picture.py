@@ -10,12 +10,12 @@ from loadtest.tune.sweep import Swept
 from training.plotting import EMERGENCY_COLOUR, NORMAL_COLOUR, figure_style, new_figure, svg_text
 
 GREY: Final = "#9a9a9a"
-SIZE_IN: Final = (9.0, 5.6)
+SIZE_IN: Final = (10.5, 5.6)
 
 
 def pareto(swept: Swept, title: str, proposed: Point | None) -> str:
     """Both axes in ratios to the present setting measured beside; the noise as a grey cross, the front as a line."""
-    points = list(swept.points.values())
+    points = ranked(swept)
     front = pareto_front(points)
     with figure_style():
         figure = new_figure(*SIZE_IN)
@@ -26,11 +26,20 @@ def pareto(swept: Swept, title: str, proposed: Point | None) -> str:
         line = [(1.0, 1.0) if each is None else (each.latency, each.throughput) for each in front]
         axes.plot(*zip(*line, strict=True), "-", color=NORMAL_COLOUR, linewidth=1, label="front")
         axes.plot([1], [1], "*", color="black", markersize=13, label="as now")
-        for point in points:
-            colour = NORMAL_COLOUR if point in front else GREY
-            axes.plot([point.latency], [point.throughput], "o", color=colour, markersize=5)
-            where = (point.latency, point.throughput)
-            axes.annotate(point.label, where, xytext=(4, 4), textcoords="offset points", fontsize=7, color="#3d3d3d")
+        for number, point in enumerate(points, start=1):
+            colour, where = NORMAL_COLOUR if point in front else GREY, (point.latency, point.throughput)
+            axes.plot(*([each] for each in where), "o", color=colour, markersize=5, label=f"{number}  {point.label}")
+            # Neighbours' numbers stand on different sides.
+            aside = (5, 4) if number % 2 else (-5, -4)
+            axes.annotate(
+                str(number),
+                where,
+                xytext=aside,
+                textcoords="offset points",
+                fontsize=8,
+                ha="left" if number % 2 else "right",
+                va="bottom" if number % 2 else "top",
+            )
         if swept.final is not None:
             label = "proposed (measured anew)" if proposed else "the best, measured anew: not beyond the noise"
             axes.plot(
@@ -39,10 +48,15 @@ def pareto(swept: Swept, title: str, proposed: Point | None) -> str:
         axes.set_xscale("log")
         axes.set(xlabel="latency of one caller ÷ that of the present setting (to the left is better)")
         axes.set(ylabel="throughput ÷ that of the present setting", title=title)
-        axes.legend(loc="best", frameon=False)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
         return svg_text(figure)
+
+
+def ranked(swept: Swept) -> list[Point]:
+    """In the order in which table and picture number them: the greatest throughput first."""
+    return sorted(swept.points.values(), key=lambda each: -each.throughput)
 
 
 def pareto_front(points: list[Point]) -> list[Point | None]:

@@ -246,8 +246,8 @@ def test_the_table_and_the_picture_show_every_setting() -> None:
     table = document.settings_table(made)
     drawn = picture.pareto(made, "multimodal/1", made.final)
 
-    assert "| 1 instance | • | 1.200 | 0.900 | 600 | 2.70 |" in table
-    assert "| 1 instance, anew |  | 1.200 |" in table
+    assert "| 2 | 1 instance | • | 1.200 | 0.900 | 600 | 2.70 |" in table
+    assert "|  | 1 instance, anew |  | 1.200 |" in table
     assert ElementTree.fromstring(drawn).tag.endswith("svg")  # noqa: S314 - it is our own
 
 
