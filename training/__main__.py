@@ -75,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("rollback", help="take the newest version of a model out of service")
     promotion_command.add_rollback_arguments(command, ROOT)
 
+    command = commands.add_parser("front-end", help="write the audio front end that Triton runs beside the models")
+    command.add_argument("--repository", type=Path, default=ROOT / "model_repository")
+    command.set_defaults(run=_front_end)
+
     command = commands.add_parser("configs", help="write Triton's config.pbtxt files from the typed specs")
     command.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     command.set_defaults(run=_configs)
@@ -162,6 +166,14 @@ def _quantize(arguments: argparse.Namespace) -> int:
         from training.precision import command
 
     return command.run(arguments)
+
+
+def _front_end(arguments: argparse.Namespace) -> int:
+    from training.front_end.installation import install
+
+    for path in install(arguments.repository):
+        print(path)
+    return 0
 
 
 def _configs(arguments: argparse.Namespace) -> int:
