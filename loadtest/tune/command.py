@@ -84,7 +84,7 @@ def tune(options: argparse.Namespace, console: Console) -> tuple[int, Mapping[st
         "bare": None if bare is None else bare.to_dict(),
         "seconds": round(time.monotonic() - began, 1),
     }
-    return _code(swept), figures
+    return exit_code(swept), figures
 
 
 def newest(folder: Path, model: str) -> tuple[ServedModel, Path]:
@@ -138,7 +138,8 @@ def _write(options: argparse.Namespace, text: str, swept: Swept, proposal: Propo
         (folder / f"{stem}.pbtxt").write_text(proposal.pbtxt, encoding="utf-8")
 
 
-def _code(swept: Swept) -> int:
+def exit_code(swept: Swept) -> int:
+    """Whether the figures can be believed; a proposal and none are both results."""
     if any(sample.failures for sample in swept.present_samples):
         return PRESENT_FAILS
     return UNSTEADY if swept.noise.is_unsteady else MEASURED

@@ -6,14 +6,16 @@ import ast
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from loadtest.__main__ import main
 from loadtest.lag import Distribution
-from loadtest.tune import bare, decision, document, picture, settings
+from loadtest.tune import bare, command, decision, document, picture, settings
 from loadtest.tune.arguments import limit_s
 from loadtest.tune.decision import Noise
 from loadtest.tune.load import Served
@@ -267,3 +269,21 @@ def test_a_limit_too_short_for_anything_is_refused() -> None:
 
     with pytest.raises(ValueError, match="--limit 5; it must be at least 45 s"):
         limit_s(Options())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("failures", "noise", "code"),
+    [({}, Noise(0.03, 0.04), 0), ({"UNAVAILABLE": 2}, Noise(0.03, 0.04), 1), ({}, Noise(0.03, 0.3), 3)],
+)
+def test_the_exit_code_says_whether_the_figures_can_be_believed(failures: Any, noise: Noise, code: int) -> None:
+    made = swept([], noise=noise)
+    made.against_itself = (Pair(sample(500, 3), sample(500, 3, failures)),)
+
+    assert command.exit_code(made) == code
+
+
+def test_a_model_that_is_unknown_or_not_trained_is_wrong_usage(tmp_path: Path, capsys: Any) -> None:
+    assert main(["tune", "nope"]) == 2
+    assert "model 'nope' is unknown" in capsys.readouterr().err
+    assert main(["tune", "cnn", "--repository", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds no version of cnn" in capsys.readouterr().err
