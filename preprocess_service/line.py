@@ -7,8 +7,10 @@ import contextlib
 import socket
 from typing import Final
 
-WARM: Final = b"w"  # said by the worker
-LISTENING: Final = b"l"  # said by the worker
+# Said by the worker: it can serve what the settings say; it is ready to listen; it listens.
+CHECKED: Final = b"c"
+WARM: Final = b"w"
+LISTENING: Final = b"l"
 GO: Final = b"g"  # said by the supervisor: listen
 
 
@@ -17,6 +19,10 @@ class Line:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+
+    def checked(self) -> None:
+        """Says that nothing speaks against serving: others may be started."""
+        self._connection.send(CHECKED)
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Says that this worker has warmed up, and returns when it may listen or is to stop.

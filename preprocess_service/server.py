@@ -54,6 +54,8 @@ async def serve(settings: Settings, shelf: Shelf, line: Line | None) -> None:
     """
     triton = TritonClient(settings.triton_address, settings.triton_timeout_s)
     catalogue = Catalogue(settings, triton, shelf)
+    if line is not None:
+        line.checked()
     threads = Threads(settings.feature_threads)
     triage = Triage(settings, catalogue, triton, threads)
     monitor = Monitor(settings, catalogue, triton, threads)

@@ -18,7 +18,7 @@ from asyncio.subprocess import Process
 from collections.abc import Sequence
 from typing import Final
 
-from preprocess_service.line import GO, LISTENING, WARM
+from preprocess_service.line import CHECKED, GO, LISTENING, WARM
 from preprocess_service.ports import CannotListen, reserved
 from preprocess_service.settings import PREFIX, Settings
 from preprocess_service.shelf import Shelf
@@ -31,6 +31,7 @@ LONGEST_PAUSE_S: Final = 60.0
 STEADY_S: Final = 60.0  # a worker that has lived so long begins with the first pause
 STOP_MARGIN_S: Final = 15.0  # over `shutdown_grace_s`, for what a worker does around it
 FAILED: Final = 1
+REFUSED: Final = 2
 
 
 async def supervise(settings: Settings) -> int:
@@ -48,7 +49,7 @@ async def supervise(settings: Settings) -> int:
                 shelf.close()
     except CannotListen as error:
         logger.critical("cannot start", extra={"reason": str(error)})
-        return 2
+        return REFUSED
 
 
 class Supervisor:
@@ -59,6 +60,7 @@ class Supervisor:
         self._settings, self._shelf, self._command = settings, shelf, command
         self._environment = os.environ | {f"{PREFIX}PORT": str(port)}
         self._stop = asyncio.Event()
+        self._is_sound = asyncio.Event()  # one worker has found that it can serve, or all are to stop
         self._code = 0
         self._cold = set(range(1, settings.workers + 1))  # have not yet warmed up for the first time
         self._all_warm = asyncio.Event()
@@ -66,12 +68,20 @@ class Supervisor:
 
     async def run(self) -> int:
         for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, self._stop.set)
+            asyncio.get_running_loop().add_signal_handler(name, self._stop_all)
         async with asyncio.TaskGroup() as group:
-            for number in sorted(self._cold):
+            first, *others = sorted(self._cold)
+            group.create_task(self._keep(first))
+            await self._is_sound.wait()  # so that what speaks against it is told once
+            for number in others:
                 group.create_task(self._keep(number))
-        logger.info("stopped")
+        if not self._code:
+            logger.info("stopped")
         return self._code
+
+    def _stop_all(self) -> None:
+        self._stop.set()
+        self._is_sound.set()
 
     async def _keep(self, number: int) -> None:
         pause_s = FIRST_PAUSE_S
@@ -81,9 +91,10 @@ class Supervisor:
             if self._stop.is_set():
                 return
             if number not in self._have_listened:
-                logger.critical("cannot start", extra={"worker": number, "reason": _how_it_ended(code)})
+                if code != REFUSED:  # of which the worker has told the reason itself
+                    logger.critical("cannot start", extra={"worker": number, "reason": _how_it_ended(code)})
                 self._code = code if code > 0 else FAILED
-                self._stop.set()
+                self._stop_all()
                 return
             if time.monotonic() - began >= STEADY_S:
                 pause_s = FIRST_PAUSE_S
@@ -118,7 +129,9 @@ class Supervisor:
     async def _hear(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):  # it has died; its exit code says more
             while heard := await reader.read(1):
-                if heard == WARM:
+                if heard == CHECKED:
+                    self._is_sound.set()
+                elif heard == WARM:
                     await self._are_all_warm(number)
                     writer.write(GO)
                 elif heard == LISTENING:

@@ -177,8 +177,8 @@ def test_a_contract_that_does_not_fit_ends_all_workers_at_once(settings, tmp_pat
     service.start(wait=False)
 
     assert service.wait(LIMIT_S) == 2
-    assert "model is 'cnn'; this service needs 'multimodal'" in service.log_text()
-    assert "worker ended" not in service.log_text()
+    (refusal,) = service.log_lines()
+    assert "model is 'cnn'; this service needs 'multimodal'" in refusal["reason"]
 
 
 def test_sigterm_lets_calls_under_way_end_in_every_worker(triton, settings, tmp_path):

@@ -17,13 +17,16 @@ from preprocess_service.shelf import Shelf
 from preprocess_service.workers import Supervisor
 
 LIMIT_S = 120
-# Each notes what it does in a file of the folder; `does` comes once it listens, `warms` before that.
+# Each notes what it does in a file of the folder; what a test adds comes before it says that it has checked its
+# settings or is warm, and once it listens.
 SCRIPT = """
 import os, pathlib, signal, socket, sys, time
 number, line, shelf = sys.argv[2:]
 folder = pathlib.Path(sys.argv[1])
 line = socket.socket(fileno=int(line))
 note = lambda what: (folder / f"{number}-{os.getpid()}").open("a").write(what + "\\n")
+CHECKS
+line.send(b"c")
 WARMS
 line.send(b"w")
 note("warm")
@@ -42,8 +45,10 @@ def shelf() -> Iterator[Shelf]:
     shared.close()
 
 
-def supervisor(folder: Path, shelf: Shelf, *, warms: str = "", does: str = "", workers: int = 2) -> Supervisor:
-    script = SCRIPT.replace("WARMS", warms).replace("DOES", does)
+def supervisor(
+    folder: Path, shelf: Shelf, *, checks: str = "", warms: str = "", does: str = "", workers: int = 2
+) -> Supervisor:
+    script = SCRIPT.replace("CHECKS", checks).replace("WARMS", warms).replace("DOES", does)
     return Supervisor(Settings(workers=workers), 1, shelf, (sys.executable, "-c", script, str(folder)))
 
 
@@ -79,7 +84,7 @@ def test_none_listens_before_all_have_warmed_up(tmp_path, shelf):
     assert "listens" not in second.partition("\nwarm")[0]
 
 
-@pytest.mark.parametrize(("ends", "code"), [("sys.exit(2)", 2), ("os.kill(os.getpid(), signal.SIGKILL)", 1)])
+@pytest.mark.parametrize(("ends", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", 1)])
 def test_a_worker_that_cannot_start_ends_the_service(tmp_path, shelf, caplog, ends, code):
     with caplog.at_level(logging.CRITICAL):
         started = supervisor(tmp_path, shelf, warms=f"if number == '2': {ends}")
@@ -88,6 +93,15 @@ def test_a_worker_that_cannot_start_ends_the_service(tmp_path, shelf, caplog, en
     (record,) = caplog.records
     assert record.message == "cannot start"
     assert notes(tmp_path, "listens") == []
+
+
+def test_the_first_worker_tells_what_speaks_against_the_start_and_no_other_is_started(tmp_path, shelf, caplog):
+    with caplog.at_level(logging.CRITICAL):
+        refused = supervisor(tmp_path, shelf, checks="note('asked'); sys.exit(2)", workers=3)
+        assert asyncio.run(run_until(refused, tmp_path, 1)) == 2
+
+    assert notes(tmp_path, "asked") == ["1"]
+    assert caplog.records == []
 
 
 def test_a_worker_that_dies_is_started_anew_after_ever_longer_pauses(tmp_path, shelf, caplog):
