@@ -45,7 +45,7 @@ def _moved(change: Change) -> str:
     if not math.isfinite(change.worse_by):
         return "from 0"
     by = change.worse_by if change.old.better == "lower" else -change.worse_by
-    return f"{by:+.1%}"
+    return f"{by + 0.0:+.1%}"  # no minus before a zero
 
 
 def _values(figure: Figure) -> str:

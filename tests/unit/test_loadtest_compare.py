@@ -116,6 +116,15 @@ def test_other_machines_models_and_plans_are_not_compared(changes, message):
         compare(old, {**copy.deepcopy(old), **changes})
 
 
+def test_benchmarks_which_have_neither_model_nor_plan_are_compared_with_each_other_alone():
+    bench = {key: value for key, value in document(figure(QUIET)).items() if key not in ("kind", "model")}
+    worse = {**bench, "figures": [figure(scaled(QUIET, 2)).to_dict()]}
+
+    assert compare(bench, worse).is_worse
+    with pytest.raises(Incomparable, match='kind differs: nothing in the old run, "report" in the new one'):
+        compare(bench, document(figure(QUIET)))
+
+
 def test_a_new_version_or_commit_is_said_and_compared():
     found = compare(document(figure(QUIET)), document(figure(QUIET), model="multimodal/2", commit="b" * 40))
 
