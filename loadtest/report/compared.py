@@ -26,9 +26,10 @@ def _unary(findings: Findings) -> Iterator[Figure]:
     if findings.knee is not None:
         yield _higher("knee", "calls/s", findings.knee)
     point, at = findings.compared, _where(findings)
-    yield _lower(f"p50 {at}", "ms", point.p50)
-    yield _lower(f"p90 {at}", "ms", point.p90)
-    yield _lower(f"p99 {at}", "ms", point.p99)
+    if point.p50.low > 0:  # else a round answered nothing: no time is not a short one
+        yield _lower(f"p50 {at}", "ms", point.p50)
+        yield _lower(f"p90 {at}", "ms", point.p90)
+        yield _lower(f"p99 {at}", "ms", point.p99)
     if point.server_cpu_ms is not None:
         yield _lower(f"servers' processor time a call {at}", "ms", point.server_cpu_ms)
     last = findings.points[-1]

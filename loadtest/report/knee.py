@@ -18,7 +18,7 @@ def knee(rates: Sequence[float], answered_per_s: Sequence[float], times_ms: Sequ
     where the power still grows at the highest load, or already falls from the lowest on: then the knee lies outside.
     """
     powers = [
-        math.log(max(answered, _LEAST_MS) / max(time_ms, _LEAST_MS))
+        math.log(answered / max(time_ms, _LEAST_MS)) if answered > 0 else -math.inf
         for answered, time_ms in zip(answered_per_s, times_ms, strict=True)
     ]
     best = max(range(len(powers)), key=lambda index: powers[index])
@@ -51,6 +51,6 @@ def _top(xs: Sequence[float], ys: Sequence[float]) -> float:
     """Of the parabola through three points, of which the middle one is the highest."""
     (x0, x1, x2), (y0, y1, y2) = xs, ys
     left, right = (x1 - x0) * (y1 - y2), (x1 - x2) * (y1 - y0)
-    if left == right:  # three powers alike
+    if left == right or not math.isfinite(left - right):  # three powers alike, or a neighbour that answers nothing
         return x1
     return x1 - 0.5 * ((x1 - x0) * left - (x1 - x2) * right) / (left - right)

@@ -96,8 +96,7 @@ def measure_unary(
     say(f"warming up for {plan.warm_up_s:g} s")
     closed(plan.full_callers // 2, plan.warm_up_s)
     guess = closed(plan.full_callers, plan.full_s)
-    if not guess.statuses.get(OK):
-        raise NothingAnswered(f"{target.address} answered none of {guess.calls} calls: {_counts(guess.statuses)}")
+    _check_answered(target, guess)
     rates = tuple(plan.rates) or tuple(_rounded(guess.answered_per_s * each) for each in plan.fractions)
     rounds = []
     for number in range(plan.rounds):
@@ -105,6 +104,8 @@ def measure_unary(
         alone = closed(1, plan.alone_s, first=number * len(requests) // plan.rounds)
         with _metered(servers) as costs:
             full = closed(plan.full_callers, plan.full_s)
+        _check_answered(target, alone)
+        _check_answered(target, full)
         steps = []
         for rate in rates:
             time.sleep(REST_S)
@@ -179,5 +180,7 @@ def _rounded(rate: float) -> float:
     return float(max(1, round(rate))) if rate >= 10 else round(rate, 2)
 
 
-def _counts(statuses: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(statuses.items())) or "none was sent"
+def _check_answered(target: UnaryTarget, result: ClosedResult) -> None:
+    if not result.statuses.get(OK):
+        statuses = ", ".join(f"{name} {count}" for name, count in sorted(result.statuses.items())) or "none was sent"
+        raise NothingAnswered(f"{target.address} answered none of {result.calls} calls: {statuses}")

@@ -35,7 +35,8 @@ class Plan:
 
 
 def plan_of(*, quick: bool, rates: Sequence[float], rounds: int | None, live_calls: int) -> Plan:
-    """The plan for these options."""
+    """The plan for these options; `rates` in any order."""
+    rates = tuple(sorted(rates))
     if not quick:
         return Plan(rates=rates, rounds=rounds or Plan.rounds, live_calls=live_calls)
     return Plan(

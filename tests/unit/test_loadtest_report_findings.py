@@ -41,6 +41,19 @@ def test_a_knee_outside_of_the_loads_is_none(p50s):
     assert knee([10, 20, 30], [10, 20, 30], p50s) is None
 
 
+def test_a_load_at_which_nothing_is_answered_is_no_knee():
+    assert knee([10, 20, 30, 40], [10, 20, 30, 0], [10, 11, 30, 0]) == pytest.approx(20)
+    assert knee([10, 20, 30], [10, 20, 0], [10, 11, 0]) == 20
+
+
+def test_times_of_a_load_that_was_not_answered_are_no_figures():
+    def names(p50_ms):
+        found = findings(unary([[step(20, 10, 20), step(70, p50_ms, p50_ms, failed=5)]]))
+        return {each["name"] for each in found.to_dict()["figures"]}
+
+    assert names(9) - names(0) == {f"{quantile} at 70% of saturation" for quantile in ("p50", "p90", "p99")}
+
+
 def test_the_load_that_is_held_lies_between_two_measured_ones():
     assert held([10, 20, 40], [10, 50, 200], [True, True, True], 100) == pytest.approx(30)
     assert held([10, 20], [10, 20], [True, True], 100) == 20
