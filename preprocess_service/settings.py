@@ -10,9 +10,9 @@ from pydantic import Field, FilePath, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from preprocess_service.model_spec import MODELS, MULTIMODAL, VGG16
+from preprocess_service.threads import usable_cores
 
 PREFIX: Final = "WIGEUP_"
-CORES: Final = len(os.sched_getaffinity(0))  # that this process may use
 OTHERS: Final = frozenset({"WIGEUP_ADDRESS", "WIGEUP_PUBLISH"})  # of the client and of docker-compose.yml
 TOTALS: Final = ("feature_threads", "max_in_flight", "max_waiting", "max_live_calls", "live_workers")
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -49,15 +49,21 @@ class Settings(BaseSettings):
     )
     load_timeout_s: float = Field(120.0, gt=0, description="longest wait for Triton to load a model")
 
+    front_end: Literal["service", "triton"] = Field(
+        "service", description="where features are computed; triton: beside the model, for models that have an ensemble"
+    )
+
     max_audio_s: float = Field(1800.0, gt=0, description="longest recording of one request")
     max_audio_bytes: int = Field(32 * 2**20, gt=0, description="largest recording of one request")
     max_transcript_chars: int = Field(10_000, gt=0, description="longest transcript of one request")
     deadline_s: float = Field(60.0, gt=0, description="time for requests that set no deadline")
 
-    workers: int = Field(fitting_workers(CORES), ge=1, le=256, description="processes that share the port and the work")
+    workers: int = Field(
+        default_factory=lambda: fitting_workers(usable_cores()), ge=1, le=256, description="processes that take calls"
+    )
     # Totals of the service: each worker has its share of them, rounded up (`of_one_worker`). Connections, not requests,
     # are spread over workers, so a worker may be full while another has room.
-    feature_threads: int = Field(CORES, ge=1, description="threads that compute features")
+    feature_threads: int = Field(default_factory=usable_cores, ge=1, description="threads that compute features")
     max_in_flight: int = Field(32, ge=1, description="requests worked on at once; a long one counts once a minute")
     max_waiting: int = Field(
         128, ge=0, description="requests that may wait for that, counted alike; urgent: as many again"

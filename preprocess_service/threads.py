@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -13,6 +15,17 @@ T = TypeVar("T")
 # One thread a call: parallel work comes from many calls at once, and a pool for each library in each worker would take
 # cores from Triton. Of the variables that these libraries read when they are loaded.
 _LIBRARY_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds in each period of so many, or "max"
+
+
+def usable_cores(quota_file: Path = _CPU_QUOTA) -> int:
+    """Those that this process may run on, or fewer where its container may use only part of their time."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = quota_file.read_text(encoding="ascii").split()
+    except OSError:  # no container, or another kind of one
+        return cores
+    return cores if quota == "max" else min(cores, math.ceil(int(quota) / int(period)))
 
 
 def keep_libraries_single() -> None:
