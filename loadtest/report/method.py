@@ -31,18 +31,19 @@ Percentiles are by nearest rank: times that were measured. A load at which the g
 counts as not held. Clips and sentences are many and differ, so that no cache flatters the service.
 
 Batches, queue and computing are Triton's own statistics, read before and after every load. Processor time is that of
-the processes that listen on the servers' ports and of the generator, with all processes below them; others are what else
-the machine was busy with.
+the processes that listen on the servers' ports and of the generator, with all processes below them; others are whatever
+else the machine was busy with.
 """
 _LIVE: Final = """
 {plan.live_calls} live calls were held once to warm up and {plan.live_repeats} times more, for {plan.live_seconds:g} s
 each, in real time, with messages of 200 ms, an update a second and transcripts for half of the callers.
 """
-_SEARCH: Final = """Then, as far as {plan.live_search_s:g} s allowed, it was more in steps of 10 %, or fewer where those
-were too many.
+_SEARCH: Final = """
+Then, as far as {plan.live_search_s:g} s allowed, it was more in steps of 10 %, or fewer where those were too many.
 """
-_CARRIED: Final = """Calls are carried if the p99 of the lag is within its limit, no hop is skipped, a model answered for
-every update and every call ended with its summary. A longer search is `make live-capacity`.
+_CARRIED: Final = """
+Calls are carried if the p99 of the lag is within its limit, no hop is skipped, a model answered for every update and
+every call ended with its summary. A longer search is `make live-capacity`.
 """
 _COMPARED: Final = """
 The JSON beside this page holds every figure with its repetitions: `python -m loadtest compare OLD.json NEW.json` names
@@ -60,7 +61,8 @@ def method(findings: Findings) -> Markup:
 def _live(findings: Findings) -> str:
     if findings.live is None:
         return ""
-    return (_LIVE + (_SEARCH if findings.plan.live_search_s else "") + _CARRIED).format(plan=findings.plan)
+    parts = [_LIVE, _SEARCH if findings.plan.live_search_s else "", _CARRIED]
+    return " ".join(part.strip() for part in parts).format(plan=findings.plan)
 
 
 def _paragraph(text: str) -> Markup:

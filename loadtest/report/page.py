@@ -38,7 +38,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: left; vertical-align: top; }
 thead th { background: var(--raised); } tbody th { font-weight: 500; }
-code { font-size: .92em; } summary { cursor: pointer; } figure { margin: 1.8rem 0; } figure img { max-width: 100%; height: auto; }
+code { font-size: .92em; }
+summary { cursor: pointer; } figure { margin: 1.8rem 0; } figure img { max-width: 100%; height: auto; }
 """
 )
 
