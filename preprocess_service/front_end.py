@@ -24,6 +24,8 @@ from preprocess_service.features.audio import PCM16_FULL_SCALE, TELEPHONE_RATE_H
 from preprocess_service.features.inputs import Row
 from preprocess_service.model_spec import MEL, MODELS, MULTIMODAL, ModelSpec, Profile, ProfileName, TensorSpec
 
+Arrays = dict[str, NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int16]]
+
 _DIVISOR: Final = math.gcd(TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
 PERIOD: Final = TELEPHONE_RATE_HZ // _DIVISOR  # samples in
 PERIOD_OUT: Final = mel.SAMPLE_RATE_HZ // _DIVISOR  # samples out
@@ -101,11 +103,9 @@ def pcm16(telephone: Samples) -> NDArray[np.int16] | None:
     return exact if np.array_equal(exact, scaled) else None
 
 
-def batch(
-    spec: ModelSpec, pcm: NDArray[np.int16], ids: Sequence[int], rows: Sequence[Row]
-) -> dict[str, NDArray[np.int16] | NDArray[np.int32]]:
+def batch(spec: ModelSpec, pcm: NDArray[np.int16], ids: Sequence[int], rows: Sequence[Row]) -> Arrays:
     """The ensemble's input arrays by name, (rows, *shape), from a whole recording (n,) at 8 kHz and its token ids."""
-    arrays: dict[str, NDArray[np.int16] | NDArray[np.int32]] = {
+    arrays: Arrays = {
         TELEPHONE.name: np.stack([_around(pcm, row.start // PERIOD_OUT) for row in rows]),
         SPAN.name: np.array([(row.start % PERIOD_OUT, row.end - row.start, row.start == 0) for row in rows], np.int32),
     }

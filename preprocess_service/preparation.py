@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from preprocess_service import front_end
 from preprocess_service.admission import Priority
 from preprocess_service.deadline import Deadline
 from preprocess_service.features import inputs, mel, text
@@ -41,7 +43,8 @@ class Prepared:
     """A question as far as it can be brought without Triton."""
 
     served: ServedModel
-    samples: Samples  # (n,) at 22,050 Hz
+    samples: Samples  # (n,) at 22,050 Hz; none where `pcm` is to be asked about
+    pcm: NDArray[np.int16] | None  # (n,) at 8 kHz
     ids: Sequence[int]
     rows: Sequence[Row]
     warnings: tuple[VerdictWarning, ...]
@@ -62,11 +65,18 @@ def check(question: Question, max_s: float) -> None:
     decode(question.audio, question.audio_format, max_s)
 
 
-def prepare(question: Question, served: ServedModel, max_s: float, deadline: Deadline) -> tuple[Prepared, Times]:
-    """Bytes to samples, text to token ids, and the rows that pair them; raises DeadlinePassed between the steps."""
+def prepare(
+    question: Question, served: ServedModel, max_s: float, deadline: Deadline, *, by_audio: bool = False
+) -> tuple[Prepared, Times]:
+    """Bytes to samples, text to token ids, and the rows that pair them; raises DeadlinePassed between the steps.
+
+    `by_audio`: samples stay at 8 kHz where the front end in Triton can take them exactly.
+    """
     started = time.perf_counter()
     telephone = decode(question.audio, question.audio_format, max_s)
-    samples = resample(telephone, TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
+    pcm = front_end.pcm16(telephone) if by_audio else None
+    samples = np.zeros(0, np.float32) if pcm is not None else resample(telephone, TELEPHONE_RATE_HZ, mel.SAMPLE_RATE_HZ)
+    n_samples = len(samples) if pcm is None else front_end.resampled_length(len(pcm))
     decoded = time.perf_counter()
     settings = served.contract.text
     ids: list[int] = []
@@ -77,8 +87,9 @@ def prepare(question: Question, served: ServedModel, max_s: float, deadline: Dea
     prepared = Prepared(
         served,
         samples,
+        pcm,
         ids,
-        inputs.rows(served.spec, len(samples), len(ids)),
+        inputs.rows(served.spec, n_samples, len(ids)),
         tuple(_warnings(question, telephone, ids, served)),
         audio_s=len(telephone) / TELEPHONE_RATE_HZ,
     )

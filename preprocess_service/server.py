@@ -93,6 +93,7 @@ async def serve(settings: Settings, shelf: Shelf, line: Line | None) -> None:
     monitor.stop()
     await _stop(server, servicer, settings.shutdown_grace_s)
     await monitor.close()
+    await triage.close()
     await catalogue.close()
     await triton.close()
     threads.close()

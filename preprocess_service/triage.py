@@ -8,18 +8,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess_service import preparation
+from preprocess_service import front_end, preparation
 from preprocess_service.admission import Admission, Priority
 from preprocess_service.catalogue import Catalogue
 from preprocess_service.deadline import Deadline
-from preprocess_service.errors import InvalidTranscript, NotServed, TooLarge
+from preprocess_service.ensembles import Ensembles
+from preprocess_service.errors import InvalidTranscript, NotServed, TooLarge, TritonUnavailable
 from preprocess_service.features import inputs, text
 from preprocess_service.features.inputs import Row
+from preprocess_service.front_end import ENSEMBLES
 from preprocess_service.preparation import Prepared, Question, prepare
 from preprocess_service.settings import Settings
 from preprocess_service.threads import Threads
@@ -49,6 +52,8 @@ class Triage:
     def __init__(self, settings: Settings, catalogue: Catalogue, triton: TritonClient, threads: Threads) -> None:
         self._settings, self._catalogue, self._triton, self._threads = settings, catalogue, triton, threads
         self._admission = Admission(settings.max_in_flight, settings.max_waiting)
+        by_audio = settings.front_end == "triton"
+        self._ensembles = Ensembles(triton, threads, settings.load_timeout_s, wanted=by_audio)
 
     async def warm_up(self) -> None:
         """Starts the Java virtual machine and lets it compile, which would cost the first callers seconds otherwise."""
@@ -58,6 +63,9 @@ class Triage:
         text.morphemes(sentence, frozenset())
         for _ in range(WARM_UP_SENTENCES):
             await self._threads.run(text.morphemes, sentence, frozenset())
+
+    async def close(self) -> None:
+        await self._ensembles.close()
 
     async def classify(self, question: Question, deadline: Deadline) -> Verdict:
         """The verdict on one recording: its strongest evidence decides.
@@ -77,7 +85,7 @@ class Triage:
         return replace(verdict, times=replace(verdict.times, total_ms=1000 * (time.perf_counter() - started)))
 
     async def _classify(self, question: Question, deadline: Deadline) -> Verdict:
-        async with self._prepared(question, deadline) as (prepared, times):
+        async with self._prepared(question, deadline, by_audio=True) as (prepared, times):
             scored = await self._score(prepared, question.priority, deadline)
         served = prepared.served
         point = served.contract.decision.point(has_transcript=bool(prepared.ids))
@@ -114,7 +122,9 @@ class Triage:
             return await self._threads.run(compute)
 
     @asynccontextmanager
-    async def _prepared(self, question: Question, deadline: Deadline) -> AsyncIterator[tuple[Prepared, Times]]:
+    async def _prepared(
+        self, question: Question, deadline: Deadline, *, by_audio: bool = False
+    ) -> AsyncIterator[tuple[Prepared, Times]]:
         """The question as far as it can be brought without Triton, inside the door and with its model loaded.
 
         A load is waited for outside, so that it holds up no other model's callers.
@@ -131,7 +141,9 @@ class Triage:
             leased = time.perf_counter()
             async with self._admission.admit(cost, question.priority, deadline):
                 admitted = time.perf_counter()
-                prepared, times = await self._threads.run(prepare, question, served, max_s, deadline)
+                by_audio = by_audio and self._ensembles.serves(served)
+                make = partial(prepare, question, served, max_s, deadline, by_audio=by_audio)
+                prepared, times = await self._threads.run(make)
                 wait_ms = 1000 * (checked - started + admitted - leased)
                 yield prepared, replace(times, load_ms=1000 * (leased - checked), wait_ms=wait_ms)
 
@@ -145,15 +157,21 @@ class Triage:
             )
 
     async def _score(self, prepared: Prepared, priority: Priority, deadline: Deadline) -> Scored:
-        served, ahead = prepared.served, asyncio.Semaphore(BATCHES_AHEAD)
+        served, pcm, ahead = prepared.served, prepared.pcm, asyncio.Semaphore(BATCHES_AHEAD)
+        asked = served.spec if pcm is None else ENSEMBLES[served.name]
+
+        def arrays_of(rows: Sequence[Row]) -> Arrays:
+            if pcm is None:
+                return inputs.batch(served.spec, prepared.samples, prepared.ids, rows)
+            return front_end.batch(served.spec, pcm, prepared.ids, rows)
 
         async def score(rows: Sequence[Row]) -> tuple[Answer, float, float]:
             async with ahead:
                 deadline.remaining_s()
                 started = time.perf_counter()
-                arrays = await self._threads.run(inputs.batch, served.spec, prepared.samples, prepared.ids, rows)
+                arrays = await self._threads.run(arrays_of, rows)
                 featured = time.perf_counter()
-                answer = await self._triton.infer(served.spec, served.version, arrays, priority, deadline)
+                answer = await self._triton.infer(asked, served.version, arrays, priority, deadline)
                 return answer, 1000 * (featured - started), 1000 * (time.perf_counter() - featured)
 
         size = max(1, served.max_batch_size)
@@ -162,6 +180,10 @@ class Triage:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(score(prepared.rows[start : start + size])) for start in starts]
         except ExceptionGroup as failures:  # one cause is enough for the caller
+            if pcm is not None and (failed := failures.subgroup(TritonUnavailable)):
+                reason = str(failed.exceptions[0])
+                self._ensembles.lost(served, reason)
+                raise NotServed(reason) from None  # the model itself may well answer
             if failures.subgroup(NotServed):
                 self._catalogue.lost(served)
             raise failures.exceptions[0] from None

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
@@ -18,9 +18,9 @@ from preprocess_service.admission import Priority
 from preprocess_service.contract import MODEL_FILE
 from preprocess_service.deadline import Deadline
 from preprocess_service.errors import DeadlinePassed, LoadFailed, NotServed, Overloaded, TritonUnavailable
-from preprocess_service.model_spec import KINDS, PROBABILITY, ModelSpec, TensorSpec
+from preprocess_service.model_spec import KINDS, PROBABILITY, TensorSpec
 
-Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int32]]
+Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int16]]
 
 RETRY_AFTER_MS: Final = 250
 RECONNECT_PAUSE_S: Final = 1.0
@@ -41,6 +41,22 @@ _CHANNEL_OPTIONS: Final = (
 )
 
 
+class Asked(Protocol):
+    """A model, or the ensemble of the front end and a model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def names_kind(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the network says of a batch, uncalibrated."""
@@ -57,7 +73,7 @@ class ServedConfig:
     graph_file: str
 
 
-def input_tensors(spec: ModelSpec, arrays: Arrays) -> tuple[list[Any], list[bytes]]:
+def input_tensors(spec: Asked, arrays: Arrays) -> tuple[list[Any], list[bytes]]:
     """Arrays (rows, *shape) as ModelInferRequest's `inputs` and `raw_input_contents`."""
     tensors = [
         service_pb2.ModelInferRequest.InferInputTensor(
@@ -94,9 +110,7 @@ class TritonClient:
         task.add_done_callback(self._closing.discard)
         self._connect()
 
-    async def infer(
-        self, spec: ModelSpec, version: int, arrays: Arrays, priority: Priority, deadline: Deadline
-    ) -> Answer:
+    async def infer(self, spec: Asked, version: int, arrays: Arrays, priority: Priority, deadline: Deadline) -> Answer:
         """What the network says of a batch.
 
         Raises NotServed where Triton has not loaded that version, TritonUnavailable, Overloaded where Triton's queue is
@@ -121,12 +135,16 @@ class TritonClient:
         response = await self._call("ModelReady", request, min(self._timeout_s, deadline.remaining_s()))
         return bool(response.ready)
 
-    async def load(self, model: str, timeout_s: float) -> None:
+    async def load(self, model: str, timeout_s: float, config: str = "") -> None:
         """Has Triton load the model's newest versions; those that it serves go on answering meanwhile.
+
+        `config` is a whole configuration as JSON, in place of the one in the repository.
 
         Raises LoadFailed where it cannot, TritonUnavailable where it does not let itself be told.
         """
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
+        if config:
+            request.parameters["config"].string_param = config
         try:
             await self._call("RepositoryModelLoad", request, timeout_s)
         except TritonUnavailable as error:
@@ -183,7 +201,7 @@ class TritonClient:
         return TritonUnavailable(f"Triton at {self._address} refuses: {error.code().name}: {details}")
 
 
-def _answer(spec: ModelSpec, response: Any) -> Answer:
+def _answer(spec: Asked, response: Any) -> Answer:
     contents = {output.name: raw for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)}
     if set(contents) != {each.name for each in spec.outputs}:
         raise TritonUnavailable(f"Triton answered {sorted(contents)} for {spec.name}")
@@ -192,7 +210,7 @@ def _answer(spec: ModelSpec, response: Any) -> Answer:
     return Answer(probabilities, kinds)
 
 
-def _fractions(spec: ModelSpec, output: TensorSpec, contents: Mapping[str, bytes]) -> NDArray[np.float32]:
+def _fractions(spec: Asked, output: TensorSpec, contents: Mapping[str, bytes]) -> NDArray[np.float32]:
     values = np.frombuffer(contents[output.name], dtype="<f4").reshape(-1, *output.shape)
     # Also false where a value is not a number. Probabilities of many kinds, summed in half precision, end above 1.
     if not np.all((values >= 0) & (values <= 1.001)):

@@ -1,7 +1,7 @@
 """The front end's graph on ONNX Runtime's CPU provider; the features that the service computes are the reference.
 
-Decibels are relative to the loudest of the window, 0 to -80. They may differ by a thousandth of that range, 0.08 dB, and
-by a thousandth of a decibel in the mean. Bands 80 dB below a pure tone hold the rounding of either arithmetic.
+Decibels are relative to the loudest of the window, 0 to -80. They may differ by a thousandth of that range, 0.08 dB,
+and by a thousandth of a decibel in the mean. Bands 80 dB below a pure tone hold the rounding of either arithmetic.
 """
 
 from __future__ import annotations
