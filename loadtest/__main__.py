@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from rich.console import Console
@@ -194,6 +195,12 @@ def _stages(options: argparse.Namespace, console: Console) -> tuple[int, Figures
     return CARRIED, {"ms_a_second": costs, "model": f"{spec.name}/{version}"}
 
 
+def _sizing(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest.sizing import command  # as above
+
+    return command.run(options, partial(print, file=sys.stderr, flush=True), partial(_write, console))
+
+
 def _report(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
     from loadtest.report.command import run  # as above
     from loadtest.report.measuring import NothingAnswered
@@ -235,6 +242,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Console], tuple[int, 
     "lines": _lines,
     "loss": _loss,
     "stages": _stages,
+    "sizing": _sizing,
     "report": _report,
     "compare": _compare,
     "tune": _tune,

@@ -11,6 +11,7 @@ from typing import Final
 from client.channel import DEFAULT_ADDRESS, DEFAULT_DEADLINE_S, is_loopback
 from loadtest.live_result import Limits
 from loadtest.servers import SERVERS, Servers
+from loadtest.sizing import arguments as sizing
 from loadtest.tune import arguments as tune
 
 MOST_CALLS, LONGEST_S, HIGHEST_RATE, LONGEST_SEARCH_S = 5000, 600.0, 5000.0, 3600.0
@@ -39,6 +40,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_open(commands.add_parser("open", parents=[shared], help="unary calls at a given rate", epilog=EXIT_CODES))
     _add_lines(commands.add_parser("lines", parents=[where], help="recordings over every line", epilog=LINES_CODES))
     _add_stages(commands.add_parser("stages", parents=[where], help="what a second of a live call costs, by stage"))
+    sizing.add(commands.add_parser("sizing", parents=[where], help="simulation and sizing", epilog=sizing.CODES))
     _add_loss(commands.add_parser("loss", parents=[where], help="calls whose packets are lost", epilog=LOSS_CODES))
     _add_report(commands.add_parser("report", parents=[shared], help="an HTML page with it all", epilog=REPORT_CODES))
     _add_compare(commands.add_parser("compare", help="what got worse between two reports", epilog=COMPARE_CODES))
