@@ -13,7 +13,9 @@ from preprocess_service.model_spec import MODELS, MULTIMODAL, VGG16
 from preprocess_service.threads import usable_cores
 
 PREFIX: Final = "WIGEUP_"
-OTHERS: Final = frozenset({"WIGEUP_ADDRESS", "WIGEUP_PUBLISH"})  # of the client and of docker-compose.yml
+OTHERS: Final = frozenset(
+    {"WIGEUP_ADDRESS", "WIGEUP_PUBLISH", "WIGEUP_TRITON_PROFILE", "WIGEUP_ENGINES"}
+)  # of the client and of docker-compose.yml
 TOTALS: Final = ("feature_threads", "max_in_flight", "max_waiting", "max_live_calls", "live_workers")
 _ROOT: Final = Path(__file__).resolve().parent.parent
 

@@ -199,8 +199,9 @@ def server_arguments(options: argparse.Namespace, repository: Path, backends: Pa
     ]
     for kind in PORT_OPTIONS:
         arguments += [f"--{kind}-address={options.host}", f"--{kind}-port={getattr(options, f'{kind}_port')}"]
+    arguments.append(f"--model-config-name={options.profile}")  # where there is no such file, config.pbtxt
     if options.profile == "cpu":
-        arguments += ["--model-config-name=cpu", "--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
+        arguments += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
     arguments += [f"--load-model={name}" for name in options.load_model]
     return arguments + list(options.server_options)
 
@@ -243,7 +244,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model-repository", type=Path, required=True, help="folder of models")
-    add("--profile", choices=("cpu", "gpu"), default="cpu", help="cpu: configs/cpu.pbtxt; gpu: config.pbtxt")
+    profiles = "cpu: configs/cpu.pbtxt; gpu-tensorrt: configs/gpu-tensorrt.pbtxt; gpu: config.pbtxt"
+    add("--profile", choices=("cpu", "gpu", "gpu-tensorrt"), default="cpu", help=profiles)
     add("--host", default="127.0.0.1", help="address of all three ports (%(default)s)")
     add("--grpc-port", type=int, default=8001)
     add("--http-port", type=int, default=8000)

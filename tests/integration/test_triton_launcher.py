@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tritonclient import grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from deploy.triton import launch
 from tests.integration import small_models as small
 from tests.integration.small_models import Config, Repository
 from tests.triton_process import LAUNCHER, TRITON_PYTHON, TritonFailed, TritonProcess, wait_until
+from training.triton_config import write_configs
 
 
 def run_launcher(*options: str, python: Path = TRITON_PYTHON) -> subprocess.CompletedProcess[str]:
@@ -181,3 +184,28 @@ def test_a_failed_start_shows_the_end_of_the_log(repository: Repository, tmp_pat
 
     with pytest.raises(TritonFailed, match=r"exit code 1(.|\n)*unexpected output 'z'"):
         TritonProcess(repository.root, log=tmp_path / "triton.log").start()
+
+
+def test_a_profile_without_files_of_its_own_serves_config_pbtxt(repository: Repository, tmp_path: Path) -> None:
+    shutil.copy(repository.root / "affine/1/model.onnx", repository.root / "affine/1/gpu.onnx")
+
+    with TritonProcess(repository.root, log=tmp_path / "triton.log", options=("--profile", "gpu")) as server:
+        with triton.InferenceServerClient(server.grpc_address) as client:
+            config = client.get_model_config("affine").config
+
+        assert config.default_model_filename == "gpu.onnx"
+        assert answers(server)
+
+
+def test_tensorrt_is_not_served_by_something_else(tmp_path: Path) -> None:
+    """Its configuration is found, and refused where no build of ONNX Runtime has TensorRT."""
+    write_configs(tmp_path / "models")
+    (tmp_path / "models/multimodal/1").mkdir()
+    options = ("--profile", "gpu-tensorrt", "--model-control-mode", "explicit")
+
+    with (
+        TritonProcess(tmp_path / "models", log=tmp_path / "triton.log", options=options) as server,
+        triton.InferenceServerClient(server.grpc_address) as client,
+        pytest.raises(InferenceServerException, match="'tensorrt' needs TensorrtExecutionProvider"),
+    ):
+        client.load_model("multimodal")

@@ -13,6 +13,7 @@ import yaml
 from deploy.compose_check.base_image import DOCKERFILES
 from deploy.compose_check.engine import COMPOSE_FILE
 from deploy.triton import launch
+from preprocess_service.model_spec import ENGINE_FOLDER
 from preprocess_service.settings import PREFIX, Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -20,10 +21,12 @@ GPU_FILE: Final = "docker-compose.yml"
 FILES: Final = (GPU_FILE, COMPOSE_FILE)
 MODELS: Final = "${WIGEUP_MODEL_REPOSITORY:-./model_repository}:/models:ro"
 # Those of the compose files themselves; every other variable is a setting of the service.
-COMPOSE_VARIABLES: Final = {"WIGEUP_PUBLISH"}
+COMPOSE_VARIABLES: Final = {"WIGEUP_PUBLISH", "WIGEUP_TRITON_PROFILE", "WIGEUP_ENGINES"}
+PROFILE: Final = "${WIGEUP_TRITON_PROFILE:-gpu}"
+ENGINES: Final = f"${{WIGEUP_ENGINES:-engines}}:{ENGINE_FOLDER}"
 # Where the wheel's server and NVIDIA's image must differ: there is a Python-based backend in one only.
 WHEEL_ONLY: Final = ("--backend-directory=", "--model-load-thread-count=", "--backend-config=python,")
-DIFFERS_BY_IMAGE: Final = {"image", "build", "command", "user", "deploy", "healthcheck"}
+DIFFERS_BY_IMAGE: Final = {"image", "build", "command", "user", "deploy", "healthcheck", "volumes"}
 
 
 def document(name: str) -> dict[str, Any]:
@@ -63,13 +66,20 @@ def test_gpu_triton_gets_the_flags_of_the_launcher() -> None:
     explicit = ("--model-control-mode", "explicit")
     expected = [flag for flag in launcher_flags("--profile", "gpu", *explicit) if not flag.startswith(WHEEL_ONLY)]
     assert program == "tritonserver"
-    assert flags == expected
+    assert [flag.replace(PROFILE, "gpu") for flag in flags] == expected
 
 
-def test_gpu_file_serves_the_gpu_profile() -> None:
+def test_gpu_file_serves_the_gpu_profile_unless_another_is_named() -> None:
     flags = service(GPU_FILE, "triton")["command"]
 
-    assert not [flag for flag in flags if "model-config-name" in flag]
+    assert [flag for flag in flags if "model-config-name" in flag] == [f"--model-config-name={PROFILE}"]
+
+
+def test_engines_belong_to_who_writes_them() -> None:
+    volume = document(GPU_FILE)["volumes"]["engines"]["driver_opts"]["o"].split(",")
+    user, group = service(GPU_FILE, "triton")["user"].split(":")
+
+    assert {f"uid={user}", f"gid={group}"} <= set(volume)
 
 
 def test_cpu_image_serves_the_cpu_profile() -> None:
@@ -149,7 +159,7 @@ def test_the_service_is_published_on_loopback_by_default(file: str) -> None:
 
 @pytest.mark.parametrize(("file", "name"), SERVICES)
 def test_models_are_mounted_read_only(file: str, name: str) -> None:
-    assert service(file, name)["volumes"] == [MODELS]
+    assert service(file, name)["volumes"] == [MODELS, *([ENGINES] if (file, name) == (GPU_FILE, "triton") else [])]
 
 
 @pytest.mark.parametrize("file", FILES)
