@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -18,13 +18,16 @@ from preprocess_service.triton import Arrays
 from training.precision.served import ServedGraph
 
 BATCHES: Final = (1, 2, 4, 8)
+TRIAL_RUNS: Final = 3
+MS_A_S: Final = 1000
 
 
 @dataclass(frozen=True)
 class Bare:
-    """Rows a second by batch size, repetitions of each."""
+    """By batch size, repetitions of each: rows a second, and milliseconds of processor time a row."""
 
     per_s: dict[int, tuple[float, ...]]
+    cpu_ms: dict[int, tuple[float, ...]]
 
     @property
     def best_batch(self) -> int:
@@ -34,10 +37,25 @@ class Bare:
     def best_per_s(self) -> float:
         return statistics.median(self.per_s[self.best_batch])
 
+    @property
+    def best_cpu_ms(self) -> float:
+        """At the best batch size."""
+        return statistics.median(self.cpu_ms[self.best_batch])
+
+    @classmethod
+    def of_rounds(cls, rounds: Sequence[Bare]) -> Self:
+        """Several rounds as one."""
+        sizes = rounds[0].per_s
+        return cls(
+            {size: tuple(value for each in rounds for value in each.per_s[size]) for size in sizes},
+            {size: tuple(value for each in rounds for value in each.cpu_ms[size]) for size in sizes},
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "per_s": {str(size): [round(each, 1) for each in values] for size, values in self.per_s.items()},
+            "cpu_ms": {str(size): [round(each, 4) for each in values] for size, values in self.cpu_ms.items()},
             "best_batch": self.best_batch,
             "best_per_s": round(self.best_per_s, 1),
         }
@@ -64,23 +82,24 @@ class BareGraphs:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def rounds(self, seconds: float, count: int) -> Bare:
-        """Every batch size in turn, `count` times over, each held for about that long."""
-        per_s: dict[int, list[float]] = {size: [] for size in BATCHES}
-        runs = {size: max(1, round(seconds / self._run(size, 3) * 3)) for size in BATCHES}
-        for _ in range(count):
-            for size in BATCHES:
-                took_s = self._run(size, runs[size])
-                per_s[size].append(len(self._graphs) * size * runs[size] / took_s)
-        return Bare({size: tuple(values) for size, values in per_s.items()})
+    def round(self, seconds: float) -> Bare:
+        """Every batch size in turn, each held for about that long."""
+        per_s: dict[int, tuple[float, ...]] = {}
+        cpu_ms: dict[int, tuple[float, ...]] = {}
+        for size in BATCHES:
+            runs = max(1, round(seconds / self._run(size, TRIAL_RUNS)[0] * TRIAL_RUNS))
+            took_s, cpu_s = self._run(size, runs)
+            rows = len(self._graphs) * size * runs
+            per_s[size], cpu_ms[size] = (rows / took_s,), (MS_A_S * cpu_s / rows,)
+        return Bare(per_s, cpu_ms)
 
-    def _run(self, size: int, runs: int) -> float:
-        """Wall seconds of so many runs of a batch in all processes at once."""
+    def _run(self, size: int, runs: int) -> tuple[float, float]:
+        """Wall and processor seconds of so many runs of a batch in all processes at once."""
         feed = {
             name: np.concatenate([self._arrays[index % len(self._arrays)][name] for index in range(size)])
             for name in self._arrays[0]
         }
         began = time.perf_counter()
         with ThreadPoolExecutor(len(self._graphs)) as pool:
-            list(pool.map(lambda graph: graph.seconds(self._names, feed, runs), self._graphs))
-        return time.perf_counter() - began
+            spent = list(pool.map(lambda graph: graph.seconds(self._names, feed, runs), self._graphs))
+        return time.perf_counter() - began, sum(sum(each) for each in spent)

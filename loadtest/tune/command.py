@@ -106,10 +106,9 @@ def beside_bare(
     rounds: list[Bare] = []
     with BareGraphs(version, served.spec, arrays) as graphs:
         for _ in range(BARE_ROUNDS):
-            rounds.append(graphs.rounds(BARE_S, 1))
+            rounds.append(graphs.round(BARE_S))
             samples.append(meter.sample(PRESENT, requests))
-    sizes = rounds[0].per_s
-    return Bare({size: tuple(each.per_s[size][0] for each in rounds) for size in sizes}), samples
+    return Bare.of_rounds(rounds), samples
 
 
 def _subject(

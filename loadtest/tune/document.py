@@ -74,17 +74,17 @@ def verdict(swept: Swept, proposal: Proposal | None) -> str:
 def settings_table(swept: Swept) -> str:
     """A row a setting: ratios to the present setting measured beside it, and absolute figures."""
     front = pareto_front(list(swept.points.values()))
-    header = ("", "setting", "", "throughput ×", "latency ×", "a second", "p50 alone, ms", "p99 full, ms",
-              "rows a batch", "server CPU an answer, ms")  # fmt: skip
+    header = ("", "setting", "", "throughput ×", "latency ×", "server CPU ×", "a second", "p50 alone, ms",
+              "p99 full, ms", "rows a batch", "server CPU an answer, ms")  # fmt: skip
     present = swept.present_samples
-    rows = [("", "as now", _mark(None in front), "1", "1", *_absolutes(lambda figure: _median(present, figure)))]
+    rows = [("", "as now", _mark(None in front), "1", "1", "1", *_absolutes(lambda figure: _median(present, figure)))]
     for place, point in enumerate(ranked(swept), start=1):
         mark = _mark(point in front) + (" failures" if point.failures else "")
-        ratios = number(point.throughput), number(point.latency)
+        ratios = number(point.throughput), number(point.latency), number(point.server_cpu)
         rows.append((str(place), point.label, mark, *ratios, *_absolutes(point.median)))
     if swept.final is not None:
         final = swept.final
-        ratios = number(final.throughput), number(final.latency)
+        ratios = number(final.throughput), number(final.latency), number(final.server_cpu)
         rows.append(("", f"{final.label}, anew", "", *ratios, *_absolutes(final.median)))
     return table(header, rows, texts=3)
 
@@ -93,21 +93,22 @@ def where_it_goes(bare: Bare, samples: list[Sample], cores: int) -> str:
     """Triton's batching beside ONNX Runtime alone, and whose time the difference is."""
     per_s = _median(samples, lambda each: each.per_s)
     cpu = {program: _median(samples, _cpu_of(program)) for program in (CLIENT, SERVER, STUBS)}
-    whole, alone = cores * MS_A_S / per_s, cores * MS_A_S / bare.best_per_s
+    whole = cores * MS_A_S / per_s
     rows = [
-        ("ONNX Runtime alone, the whole of it", number(alone)),
+        ("ONNX Runtime alone", number(bare.best_cpu_ms)),
         ("model instances (backend and ONNX Runtime)", number(cpu[STUBS])),
         ("tritonserver (gRPC, queue, shared memory)", number(cpu[SERVER])),
         ("the client, on the same cores", number(cpu[CLIENT])),
         ("idle, or somebody else's", number(whole - sum(cpu.values()))),
-        ("all of it", number(whole)),
     ]
-    without_client = cores * MS_A_S / (whole - cpu[CLIENT]) / bare.best_per_s
+    of_servers = bare.best_cpu_ms / (cpu[STUBS] + cpu[SERVER])
     return (
         f"**Against ONNX Runtime alone** (same graph, provider and threads, a process an instance, batches of "
-        f"{bare.best_batch}, its best): {per_s:.0f} a second of {bare.best_per_s:.0f}, {per_s / bare.best_per_s:.2f}; "
-        f"{without_client:.2f} of it if the client's time were the servers'. Core milliseconds an answer:\n\n"
-        + table(("", "ms"), rows)
+        f"{bare.best_batch}, its best; in turn with Triton): {per_s:.0f} a second of {bare.best_per_s:.0f}, "
+        f"{per_s / bare.best_per_s:.2f}. By processor time, which other work on the machine changes less: "
+        f"{bare.best_cpu_ms / cpu[STUBS]:.2f} of what the model instances spend is ONNX Runtime's own, and "
+        f"{of_servers:.2f} of what Triton spends in all. Milliseconds an answer:\n\n"
+        + table(("processor time", "ms"), rows)
     )
 
 
@@ -138,7 +139,7 @@ def _absolutes(median: Callable[[Callable[[Sample], float]], float]) -> list[str
         number(median(lambda each: each.latency_ms), 2),
         number(median(lambda each: each.saturated.latency.p99_ms), 0),
         number(median(lambda each: each.mean_batch), 1),
-        number(median(lambda each: each.cpu_ms[SERVER] + each.cpu_ms[STUBS]), 2),
+        number(median(lambda each: each.server_cpu_ms), 2),
     ]
 
 

@@ -30,8 +30,8 @@ class NothingAnswered(Exception):
 class Stretches:
     """How long load is held: with one caller and with many."""
 
-    alone_s: float = 0.6
-    saturated_s: float = 1.0
+    alone_s: float = 0.4
+    saturated_s: float = 0.7
     callers: int = 64
 
     def for_latency(self, alone_s: float, cores: int) -> Stretches:
@@ -65,6 +65,11 @@ class Sample:
         return self.saturated.per_s
 
     @property
+    def server_cpu_ms(self) -> float:
+        """Of processor time an answer, the client's not counted."""
+        return sum(spent for program, spent in self.cpu_ms.items() if program != CLIENT)
+
+    @property
     def failures(self) -> dict[str, int]:
         return {**self.alone.failures, **self.saturated.failures}
 
@@ -84,6 +89,11 @@ class Pair:
     def latency(self) -> float:
         return self.tried.latency_ms / self.present.latency_ms
 
+    @property
+    def server_cpu(self) -> float:
+        """No number where the stretches were too short for the system's clock."""
+        return self.tried.server_cpu_ms / self.present.server_cpu_ms if self.present.server_cpu_ms else math.nan
+
 
 @dataclass(frozen=True)
 class Point:
@@ -99,6 +109,10 @@ class Point:
     @property
     def latency(self) -> float:
         return statistics.median(each.latency for each in self.pairs)
+
+    @property
+    def server_cpu(self) -> float:
+        return statistics.median(each.server_cpu for each in self.pairs)
 
     def median(self, figure: Callable[[Sample], float]) -> float:
         return statistics.median(figure(each.tried) for each in self.pairs)
@@ -117,6 +131,7 @@ class Point:
             "setting": self.label,
             "throughput_ratio": [round(each.throughput, 4) for each in self.pairs],
             "latency_ratio": [_finite(each.latency, 4) for each in self.pairs],
+            "server_cpu_ratio": [_finite(each.server_cpu, 4) for each in self.pairs],
             "per_s": [round(each.tried.per_s, 2) for each in self.pairs],
             "latency_ms": [_finite(each.tried.latency_ms, 3) for each in self.pairs],
             "present_per_s": [round(each.present.per_s, 2) for each in self.pairs],
@@ -166,5 +181,5 @@ class Meter:
 
 
 def _finite(value: float, digits: int) -> float | None:
-    """JSON has no infinity."""
+    """JSON has no infinity, and no way to say that there is no number but null."""
     return round(value, digits) if math.isfinite(value) else None

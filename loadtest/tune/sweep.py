@@ -17,9 +17,9 @@ from preprocess_service.repository import ServedModel
 from preprocess_service.triton import Arrays
 
 PRESENT, ITSELF = "present", "itself"
-PAIRS: Final = 2  # of a setting
-NULL_PAIRS: Final = 4  # of the present setting with itself
-FINAL_PAIRS: Final = 4  # of the best
+PAIRS: Final = 3  # of a setting: many short ones, so that what else the machine does meets both alike
+NULL_PAIRS: Final = 6  # of the present setting with itself
+FINAL_PAIRS: Final = 6  # of the best
 GRID_FROM: Final = 3  # coordinates whose best levels are combined
 NONE: Final = Noise(0, 0)  # before there is anything to tell it from
 AHEAD_S: Final = 8.0  # to have a setting loaded, before one was
@@ -38,11 +38,11 @@ class Scale:
 
     @property
     def null_pairs(self) -> int:
-        return NULL_PAIRS - 1 if self.quick else NULL_PAIRS
+        return NULL_PAIRS // 2 if self.quick else NULL_PAIRS
 
     @property
     def final_pairs(self) -> int:
-        return FINAL_PAIRS - 1 if self.quick else FINAL_PAIRS
+        return FINAL_PAIRS // 2 if self.quick else FINAL_PAIRS
 
 
 @dataclass

@@ -248,18 +248,18 @@ def test_the_table_and_the_picture_show_every_setting() -> None:
     table = document.settings_table(made)
     drawn = picture.pareto(made, "multimodal/1", made.final)
 
-    assert "| 2 | 1 instance | • | 1.200 | 0.900 | 600 | 2.70 |" in table
+    assert "| 2 | 1 instance | • | 1.200 | 0.900 | 1.000 | 600 | 2.70 |" in table
     assert "|  | 1 instance, anew |  | 1.200 |" in table
     assert ElementTree.fromstring(drawn).tag.endswith("svg")  # noqa: S314 - it is our own
 
 
 def test_where_the_time_goes_adds_up() -> None:
-    alone = bare.Bare({1: (900.0, 910.0), 8: (1000.0, 990.0, 1010.0)})
+    alone = bare.Bare({1: (900.0, 910.0), 8: (1000.0, 990.0, 1010.0)}, {1: (2.2, 2.1), 8: (1.4, 1.2, 1.3)})
 
     told = document.where_it_goes(alone, [sample(800, 3)], cores=2)
 
-    assert "800 a second of 1000, 0.80" in told
-    assert "| ONNX Runtime alone, the whole of it | 2.000 |" in told
+    assert "batches of 8, its best; in turn with Triton): 800 a second of 1000, 0.80." in told
+    assert "| ONNX Runtime alone | 1.300 |" in told
     assert "| idle, or somebody else's | 0.450 |" in told  # 2.5 ms of two cores less 1.5, 0.25 and 0.3
 
 
