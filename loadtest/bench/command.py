@@ -14,10 +14,12 @@ from deploy.serve import Failed
 from loadtest.bench import apart, batching, live, path
 from loadtest.bench.graphs import NoGraph, Precision, newest_folder
 from loadtest.bench.limit import BENCH_PYTHON, WorkerFailed
+from loadtest.bench.neighbours import UNDISTURBED_CORES, Neighbours
 from loadtest.bench.questions import make_questions, reads_at_once, write_questions
 from loadtest.bench.rows import GOALS, NAMES, NOT_MEASURED, PASS, Goal, Row, markdown
 from loadtest.bench.saturation import CallFailed
 from loadtest.bench.setting import Plan, Setting, set_up
+from loadtest.bench.stack import cores
 from loadtest.circumstances import ROOT, circumstances
 from loadtest.figures import figures_to_json
 from preprocess_service.contract import read_contract
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace, say: Say) -> tuple[bool, dict[str, Any]]:
     """
     if not BENCH_PYTHON.exists():
         raise ValueError(f"{BENCH_PYTHON} is missing; `make bench` installs it")
-    began = time.monotonic()
+    began, neighbours = time.monotonic(), Neighbours()
     plan = _plan(options)
     with contextlib.redirect_stdout(sys.stderr):  # what is started says so, and the table may go into a file
         found = []
@@ -48,12 +50,16 @@ def run(options: argparse.Namespace, say: Say) -> tuple[bool, dict[str, Any]]:
     order = {goal.name: number for number, goal in enumerate(GOALS)}
     rows = sorted((row for rows, _ in found for row in rows), key=lambda row: (order[row.goal.name], row.variant))
     say(markdown(rows))
-    say(f"\n{sum(row.verdict == PASS for row in rows)} of {len(rows)} pass, {time.monotonic() - began:.0f} s")
+    seconds, others = round(time.monotonic() - began, 1), neighbours.cores()
+    say(f"\n{sum(row.verdict == PASS for row in rows)} of {len(rows)} pass, {seconds:.0f} s")
+    if others > UNDISTURBED_CORES:
+        say(f"Other programs kept {others:.1f} of {cores()} cores busy: throughputs and times are theirs as well.")
     around = next((around for _, around in found if around), circumstances(NOBODY))
     figures = [figure for row in rows for figure in row.figures]
     document = {
         **around,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": seconds,
+        "others_cores": others,
         "rows": [row.to_dict() for row in rows],
         "figures": figures_to_json(figures),
     }

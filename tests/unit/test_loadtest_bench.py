@@ -1,6 +1,10 @@
 """The table of `python -m loadtest bench`, its figures and its command line."""
 
 import io
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import soundfile
 from loadtest.__main__ import main
 from loadtest.bench.graphs import plain
 from loadtest.bench.measured import Work, ratios
+from loadtest.bench.neighbours import Neighbours
 from loadtest.bench.questions import Question, make_questions, read_questions, write_questions
 from loadtest.bench.rows import CPU, GOALS, LIVE, NAMES, THROUGHPUT, Row, markdown
 from loadtest.figures import Figure, figures_of, figures_to_json
@@ -130,3 +135,14 @@ def _wav(seconds: float) -> bytes:
     samples = np.sin(np.arange(round(seconds * 8000)) / 9) / 4
     soundfile.write(file, samples, 8000, format="WAV", subtype="ULAW")
     return file.getvalue()
+
+
+def test_what_this_process_and_its_children_do_is_not_the_neighbours():
+    neighbours, began, spent = Neighbours(), time.monotonic(), time.process_time()
+    while time.process_time() - spent < 0.5:
+        sum(range(1000))
+    burn = "import time\nwhile time.process_time() < 0.7: sum(range(1000))"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+
+    others, wall_s = neighbours.cores(), time.monotonic() - began
+    assert 0 <= others <= (os.cpu_count() or 1) - 1.1 / wall_s  # however busy others are
