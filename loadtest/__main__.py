@@ -209,7 +209,7 @@ def _report(options: argparse.Namespace, console: Console) -> tuple[int, Figures
 
     plan = plan_of(quick=options.quick, rates=options.rates, rounds=options.rounds, live_calls=options.live_calls)
     try:
-        findings = run(options, plan, lambda text: console.print(text, markup=False))
+        findings = run(options, plan, lambda text: console.print(text, markup=False, soft_wrap=True))
     except (NothingAnswered, StartFailed) as error:
         raise ValueError(str(error)) from error
     is_held = findings.held_rate is not None and (findings.live is None or findings.live_carried is not None)
@@ -228,6 +228,13 @@ def _compare(options: argparse.Namespace, console: Console) -> tuple[int, Figure
     return NOT_CARRIED if found.is_worse else CARRIED, found.to_dict()
 
 
+def _bench(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
+    from loadtest.bench import command  # as above
+
+    all_pass, document = command.run(options, partial(_write, console))
+    return CARRIED if all_pass else NOT_CARRIED, document
+
+
 def _tune(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
     from loadtest.tune.command import tune  # as above
 
@@ -235,13 +242,14 @@ def _tune(options: argparse.Namespace, console: Console) -> tuple[int, Figures]:
 
 
 # They say themselves under which circumstances their figures were measured.
-APART: Final = frozenset({"compare", "report", "tune"})
+APART: Final = frozenset({"bench", "compare", "report", "tune"})
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Console], tuple[int, Figures]]]] = {
     "live": _live,
     "open": _open,
     "lines": _lines,
     "loss": _loss,
     "stages": _stages,
+    "bench": _bench,
     "sizing": _sizing,
     "report": _report,
     "compare": _compare,

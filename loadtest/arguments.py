@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from client.channel import DEFAULT_ADDRESS, DEFAULT_DEADLINE_S, is_loopback
+from loadtest.bench import arguments as bench
 from loadtest.live_result import Limits
 from loadtest.servers import SERVERS, Servers
 from loadtest.sizing import arguments as sizing
@@ -44,9 +45,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_loss(commands.add_parser("loss", parents=[where], help="calls whose packets are lost", epilog=LOSS_CODES))
     _add_report(commands.add_parser("report", parents=[shared], help="an HTML page with it all", epilog=REPORT_CODES))
     _add_compare(commands.add_parser("compare", help="what got worse between two reports", epilog=COMPARE_CODES))
+    bench.add(commands.add_parser("bench", help="the table of what is to be reached, measured", epilog=bench.CODES))
     tune.add(commands.add_parser("tune", help="which of Triton's settings serves a model best", epilog=tune.CODES))
     options = parser.parse_args(argv)
-    if options.command in ("compare", "tune"):
+    if options.command in ("bench", "compare", "tune"):
         return options
     if not is_loopback(options.address) and not options.i_own_this_address:
         parser.error(f"{options.address} is not this machine; load on a service that others use keeps callers from it: "
