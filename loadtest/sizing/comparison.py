@@ -18,6 +18,7 @@ from preprocess_service.settings import Settings
 
 TOLERANCE: Final = 0.15
 SEED: Final = 1
+MOST_BY_OTHERS: Final = 0.15  # of the cores: beyond, a measurement tells of them as much as of the service
 LEAST_LEFT: Final = 0.05  # of the cores: others never take all
 LAG_LIMIT_S: Final = Limits.lag_ms / 1000
 PRECISION: Final = 0.01  # of a search
@@ -153,6 +154,8 @@ def unary_compared(inputs: Inputs, settings: Settings, steps: Sequence[UnaryStep
     """Answers a second at the highest rate, which must be more than the service answers."""
     top = max(steps, key=lambda step: step.rate)
     simulated = unary_at(inputs, this_node(inputs, settings, others=top.others), top.rate, top.seconds).answered_per_s
+    if disturbed := _disturbed(inputs, [top]):
+        return Saturation(None, simulated, disturbed)
     if not top.refused and top.answered_per_s > 0.95 * top.rate:
         return Saturation(None, simulated, f"{top.rate:g} a second did not saturate the service")
     if not top.valid:
@@ -164,10 +167,19 @@ def live_compared(inputs: Inputs, settings: Settings, steps: Sequence[LiveStep])
     """The most calls, taken as midway between those that were carried and those that were not."""
     others = sum(step.others for step in steps) / len(steps)
     simulated = live_saturation(inputs, this_node(inputs, settings, others=others))
+    if disturbed := _disturbed(inputs, steps):
+        return Saturation(None, simulated, disturbed)
     carried, failed = bracket(steps)
     if not carried or failed is None:
         return Saturation(None, simulated, f"carried: {carried or 'none'}, not carried: {failed or 'none'}")
     return Saturation(round(math.sqrt(carried * failed)), simulated)
+
+
+def _disturbed(inputs: Inputs, steps: Sequence[UnaryStep] | Sequence[LiveStep]) -> str:
+    """Why a measurement cannot be believed, or nothing."""
+    others = max(step.others for step in steps)
+    limit = MOST_BY_OTHERS * len(inputs.speeds)
+    return f"other programs used {others:.2f} cores, above {limit:.2f}" if others > limit else ""
 
 
 def scaled(node: Node, cores: int) -> Node:

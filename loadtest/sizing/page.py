@@ -120,7 +120,7 @@ def _saturation(unary: Saturation | None, live: Saturation | None) -> str:
             rows.append((name, "not measured", "–", "–", "no"))
             continue
         apart = "–" if found.apart is None else f"{found.apart:+.0%}"
-        within = "yes" if found.is_reproduced else f"no {found.why}".strip()
+        within = "yes" if found.is_reproduced else f"no: {found.why}" if found.why else "no"
         rows.append((name, number(found.measured, 0), number(found.simulated, 0), apart, within))
     return table(("saturation", "measured", "simulated", "apart", f"within {TOLERANCE:.0%}"), rows)
 

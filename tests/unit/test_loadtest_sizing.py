@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from functools import partial
@@ -9,17 +10,21 @@ from statistics import fmean
 
 import pytest
 
+from loadtest.__main__ import main
 from loadtest.open_loop import arrivals_s
 from loadtest.sizing.batcher import NORMAL, URGENT, Batcher, BatcherShape
-from loadtest.sizing.calibration import LiveStep
+from loadtest.sizing.calibration import LiveStep, UnaryStep
 from loadtest.sizing.capacity import calls_need
-from loadtest.sizing.comparison import bracket, most, next_calls
+from loadtest.sizing.command import KEPT, Measured
+from loadtest.sizing.comparison import bracket, most, next_calls, unary_compared
 from loadtest.sizing.demand import calls_at_once, most_at_once
 from loadtest.sizing.engine import Machine, Threads
+from loadtest.sizing.inputs import Inputs
 from loadtest.sizing.live import Rhythm, simulate_live
 from loadtest.sizing.path import LiveCosts, Node, TritonCosts, UnaryCosts, UnaryRequest, between
 from loadtest.sizing.speeds import line_of_speeds
 from loadtest.sizing.unary import simulate_unary
+from preprocess_service.settings import Settings
 
 SEED = 7
 WORK_SEED = 8  # not the arrivals': the same chance twice would make long work follow long pauses
@@ -260,6 +265,60 @@ def test_live_calls_are_held_until_saturation_lies_between_two_numbers():
     assert following([*up, step(310, carried=False)]) is None
     assert bracket([*up, step(310, carried=False)]) == (270, 310)
     assert bracket([step(270, carried=True, valid=False)]) == (0, None)
+
+
+INPUTS = Inputs(
+    model="multimodal",
+    speeds=(1.0, 2.0),
+    processes=1,
+    batcher=BatcherShape(2, 8),
+    triton=TritonCosts({1: 0.04, 8: 0.18}, 0.005),  # a slow machine, so that there is little to simulate
+    unary=UnaryCosts(0.04, (UnaryRequest(0.04, 1),), 0.01),
+    live=LiveCosts(0.001, 0.015, 0.004, 0.02, 1.0, 0.01),
+    unary_alone_ms=130.0,
+)
+
+
+def unary_step(answered_per_s, *, rate=100.0, others=0.0):
+    return UnaryStep(rate, 5.0, others, answered_per_s, 1, 10.0, 20.0, 1.0, 1.5, True)
+
+
+def test_a_saturation_is_reproduced_within_15_percent_only():
+    simulated = unary_compared(INPUTS, Settings(), [unary_step(1.0)]).simulated
+
+    near, far = (unary_compared(INPUTS, Settings(), [unary_step(simulated * share)]) for share in (0.9, 0.8))
+
+    assert near.is_reproduced
+    assert near.apart == pytest.approx(1 / 0.9 - 1)
+    assert not far.is_reproduced
+
+
+def test_a_saturation_beside_other_programs_is_not_believed():
+    found = unary_compared(INPUTS, Settings(), [unary_step(10.0, others=0.5)])
+
+    assert not found.is_reproduced
+    assert found.why == "other programs used 0.50 cores, above 0.30"
+
+
+def test_the_command_gives_the_page_of_what_was_measured(tmp_path, capsys):
+    kept = tmp_path / "sizing.json"
+    steps = (step(10, carried=True), step(12, carried=False))
+    kept.write_bytes(KEPT.dump_json(Measured(INPUTS, (unary_step(1.0),), steps)))
+
+    code = main(["sizing", "--keep", str(kept), "--json", str(tmp_path / "out.json")])
+
+    page, figures = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert code == 1  # a service that answers one request a second is not what these inputs make
+    assert "| live calls | 11 |" in page
+    assert "| 100,000 live calls at once in the busiest hour | 2 |" in page
+    assert not figures["reproduced"]
+    assert [machine["cores"] for machine in figures["machines"]] == [2, 8]
+    assert figures["saturation"]["live"]["measured"] == 11
+
+
+def test_the_command_needs_a_measurement(tmp_path, capsys):
+    assert main(["sizing", "--keep", str(tmp_path / "none.json")]) == 2
+    assert "run --calibrate first" in capsys.readouterr().err
 
 
 def test_a_machine_more_is_provided_than_carries_the_calls():
