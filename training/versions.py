@@ -18,6 +18,7 @@ from preprocess_service.contract import (
     read_contract,
     version_numbers,
 )
+from preprocess_service.front_end import ENSEMBLES, FRONT_END
 from preprocess_service.model_spec import ModelSpec
 from training.staging import flush_entry, remove, staged
 
@@ -43,6 +44,8 @@ def candidate_contract(candidate: Path) -> Contract:
 def install(candidate: Path, repository: Path, spec: ModelSpec, version: int, *, as_candidate: bool) -> Path:
     """Puts the candidate folder's files into the repository as that version and returns its folder.
 
+    Where the repository has the audio front end, the model's ensemble gets that version, too.
+
     Files are linked where the file system allows it, else copied; the contract gets the version's number. Raises
     ContractMismatch for a candidate that the service would refuse or that lacks a file, and FileExistsError: versions
     are immutable.
@@ -56,6 +59,8 @@ def install(candidate: Path, repository: Path, spec: ModelSpec, version: int, *,
         if as_candidate:
             (partial / CANDIDATE_MARKER).touch()
         _check_files(partial, read_contract(partial, spec))
+    if spec.name in ENSEMBLES and (repository / FRONT_END.name / str(FRONT_END.version)).is_dir():
+        (repository / ENSEMBLES[spec.name].name / str(version)).mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -216,7 +215,6 @@ def test_a_new_version_is_asked_by_audio_without_a_lost_call(
 ) -> None:
     told = times_told(service, "asked by audio")
     add_version(repository, 2)
-    install_front_end(repository)
     versions = []
 
     def is_asked_anew() -> bool:
@@ -233,14 +231,14 @@ def test_a_new_version_is_asked_by_audio_without_a_lost_call(
 
 
 def test_a_version_without_a_folder_of_the_ensemble_is_asked_by_features(
-    triton: TritonProcess, service: ServiceProcess, by_audio: TriageClient, repository: Path
+    triton: TritonProcess, service: ServiceProcess, by_audio: TriageClient, repository: Path, tmp_path: Path
 ) -> None:
-    shutil.rmtree(repository / ENSEMBLE / "3", ignore_errors=True)
     told = times_told(service, "asked by features")
-    add_version(repository, 3)
+    add_version(tmp_path, 3)
+    (tmp_path / MULTIMODAL.name / "3").rename(repository / MULTIMODAL.name / "3")
 
     def is_newest() -> bool:
-        return bool(ask(by_audio, PCM[7.0]).model_version == "3")
+        return ask(by_audio, PCM[7.0]).model_version == "3"
 
     assert wait_until(is_newest, WAIT_S, pause_s=0.1)
     assert wait_until(lambda: times_told(service, "asked by features") > told, WAIT_S)

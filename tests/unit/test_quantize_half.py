@@ -79,3 +79,23 @@ def test_the_probability_has_the_steps_of_single_precision(spectrum, tmp_path):
 
     assert found.min() > 0.9
     assert (found.astype(np.float16).astype(np.float32) != found).any()
+
+
+def inner_names(path):
+    graph = onnx.load(path).graph
+    return {name for node in graph.node for name in node.output} - {value.name for value in graph.output}
+
+
+def test_networks_of_one_shape_share_no_inner_name(spectrum, tmp_path):
+    """TensorRT's engines are kept under these names."""
+    make_fp16(spectrum, tmp_path / "half.onnx")
+    make_fp16(spectrum, tmp_path / "again.onnx")
+    other = onnx.load(spectrum)
+    (weights,) = (each for each in other.graph.initializer if each.name == "w")
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(1.5), "w"))
+    onnx.save(other, spectrum)
+    make_fp16(spectrum, tmp_path / "other.onnx")
+
+    assert inner_names(tmp_path / "half.onnx") == inner_names(tmp_path / "again.onnx")
+    assert len(inner_names(tmp_path / "half.onnx")) > 1
+    assert not inner_names(tmp_path / "half.onnx") & inner_names(tmp_path / "other.onnx")

@@ -23,6 +23,7 @@ from preprocess_service.contract import (
     read_contract,
     version_numbers,
 )
+from preprocess_service.front_end import ENSEMBLES, FRONT_END
 from preprocess_service.model_spec import CNN, MULTIMODAL
 from tests.e2e.tiny_models import make_repository
 from tests.triton_process import REPOSITORY_ROOT, SHARED_MEMORY
@@ -253,3 +254,13 @@ def test_a_version_is_retired_to_another_file_system(repository, candidate, else
 
 def test_the_first_version_is_1(tmp_path):
     assert next_version(tmp_path, MULTIMODAL) == 1
+
+
+def test_a_version_is_one_of_the_ensemble_where_the_front_end_is(repository, candidate):
+    ensemble = repository / ENSEMBLES[MULTIMODAL.name].name
+
+    install(candidate, repository, MULTIMODAL, 2, as_candidate=False)
+    (repository / FRONT_END.name / str(FRONT_END.version)).mkdir(parents=True)
+    install(candidate, repository, MULTIMODAL, 3, as_candidate=True)
+
+    assert [path.name for path in ensemble.glob("[0-9]*")] == ["3"]

@@ -15,8 +15,8 @@ from training.staging import staged
 def install(repository: Path) -> list[Path]:
     """Writes the graph, and a folder for every version of every model that has an ensemble; returns what is new.
 
-    An ensemble has no files, but Triton serves only versions that have a folder. Nothing here is trained: it may be run
-    at any time, and must be after a version was added.
+    An ensemble has no files, but Triton serves only versions that have a folder; `training.versions` makes one for each
+    version that is promoted from then on. Nothing here is trained: it may be run again at any time.
     """
     version_folder = repository / FRONT_END.name / str(FRONT_END.version)
     with staged(version_folder) as partial:

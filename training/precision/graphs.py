@@ -19,6 +19,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from preprocess_service.model_spec import PICTURE, ModelSpec
 from training.dataset import Rows
 from training.precision.casts import join_float_parts
+from training.precision.marking import mark_weights
 from training.precision.parts import LINEAR, after, answering, before_logarithms, dense, first_linear
 from training.scoring import row_inputs
 
@@ -131,6 +132,7 @@ def make_fp16(model_file: Path, made: Path) -> None:
     half = convert_float_to_float16(onnx.load(model_file), keep_io_types=True, node_block_list=names)
     join_float_parts(half.graph)
     OnnxModel.graph_topological_sort(half.graph)  # the conversion puts its casts at the end
+    mark_weights(half.graph)
     _finish(half, original, {"precision": "fp16", "float_nodes": names})
     onnx.save(half, made)
 
