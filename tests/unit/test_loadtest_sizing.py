@@ -324,4 +324,4 @@ def test_the_command_needs_a_measurement(tmp_path, capsys):
 def test_a_machine_more_is_provided_than_carries_the_calls():
     need = calls_need(1000, peak_to_mean=1.0, carried=250, cores=2)
 
-    assert (need.provided, need.machines, need.cores) == (1098, 6, 12)
+    assert (need.provided, need.machines, need.cores) == (1098, 7, 14)  # 200 calls each, and one may fail
