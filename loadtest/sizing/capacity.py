@@ -80,7 +80,8 @@ def live(inputs: Inputs, machine: Node, calls: int, seed: int) -> LiveOutcome:
 
 
 def calls_need(mean_calls: float, peak_to_mean: float, carried: int, cores: int) -> Need:
-    """Machines that carry at most `carried` calls each and get LIVE_LOAD of that: for the busiest hour, for chance within it, and SPARE to fail."""
+    """Machines that carry `carried` calls each and get LIVE_LOAD of that: for the busiest hour, for chance within it,
+    and SPARE to fail."""
     provided = most_at_once(mean_calls * peak_to_mean)
     return _need(mean_calls, provided, LIVE_LOAD * carried, cores)
 
