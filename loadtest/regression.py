@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -86,9 +86,8 @@ def read_document(path: Path) -> dict[str, Any]:
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], least_change: float = LEAST_CHANGE) -> Comparison:
     """Compares two documents with figures; raises Incomparable, which names the field that differs."""
     for field in SAME:
-        before, after = _field(old, field), _field(new, field)
-        if before != after:
-            raise Incomparable(f"{field} differs: {_shown(before)} in the old run, {_shown(after)} in the new one")
+        for name, before, after in _differences(field, _field(old, field), _field(new, field)):
+            raise Incomparable(f"{name} differs: {_shown(before)} in the old run, {_shown(after)} in the new one")
     try:
         before_by_name, after_by_name = figures_of(old), figures_of(new)
     except ValueError as error:
@@ -188,9 +187,21 @@ def _field(document: Mapping[str, Any], field: str) -> Any:
     return value
 
 
+def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The fields that differ, with their paths, and both of their values."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys([*before, *after]):
+            yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
+    elif before != after:
+        yield name, before, after
+
+
 def _notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    fields = [(field, _field(old, field), _field(new, field)) for field in NOTED]
-    differ = [f"{field}: {_shown(before)}, then {_shown(after)}" for field, before, after in fields if before != after]
+    differ = [
+        f"{name}: {_shown(before)}, then {_shown(after)}"
+        for field in NOTED
+        for name, before, after in _differences(field, _field(old, field), _field(new, field))
+    ]
     doubts = [f"{run} run: {doubt}" for run, made in (("old", old), ("new", new)) for doubt in made.get("doubts") or ()]
     return differ + doubts
 

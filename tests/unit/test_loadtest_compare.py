@@ -140,6 +140,14 @@ def test_what_either_run_doubted_of_itself_is_said():
     )
 
 
+def test_of_a_plan_and_of_versions_the_very_part_that_differs_is_named():
+    old = document(figure(QUIET), plan={"rounds": 5, "seconds": 3}, versions={"grpcio": "1", "numpy": "2"})
+
+    assert compare(old, {**old, "versions": {"grpcio": "1", "numpy": "3"}}).notes == ('versions.numpy: "2", then "3"',)
+    with pytest.raises(Incomparable, match="plan.seconds differs: 3 in the old run, 4 in the new one"):
+        compare(old, {**old, "plan": {"rounds": 5, "seconds": 4}})
+
+
 def test_a_figure_that_is_gone_is_worse():
     both = compare(document(figure(QUIET), figure(QUIET, name="live")), document(figure(QUIET)))
 
