@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ import psutil  # type: ignore[import-untyped]
 
 from client.channel import ChannelSettings, open_channel
 from loadtest.clips import Clip
-from loadtest.open_loop import METHOD
+from loadtest.closed_loop import send_in_turn
+from loadtest.open_loop import METHOD, UnaryTarget
 from loadtest.processes import cpu_s
 from loadtest.servers import GENERATOR, SERVICE, TRITON, Cost, Meter, Servers
 from loadtest.sizing.batcher import BatcherShape
@@ -23,6 +25,8 @@ T = TypeVar("T")
 
 LEAST_S: Final = 1e-6
 UNARY_S: Final = 6.0
+CALLERS: Final = 4
+DEADLINE_S: Final = 10.0
 MS_A_S: Final = 1000
 
 
@@ -69,10 +73,15 @@ def _busy_s() -> float:
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
-def unary_alone(
-    address: str, servers: Servers, clips: Sequence[Clip], model: str, pid: int
-) -> tuple[UnaryCosts, float, Load]:
-    """One caller who asks again as soon as he has his answer; what a request costs, and its median in ms."""
+def unary_costs(
+    address: str, servers: Servers, clips: Sequence[Clip], model: str, pid: int, speed: float
+) -> tuple[UnaryCosts, float, tuple[Load, Load]]:
+    """What a request costs, the median that one caller alone waits in ms, and the loads of both measurements.
+
+    One caller alone tells what features take; a few at once tell all that the service spends on a request while it has
+    always one to go on with, which is less than alone: nothing has to wake up. `speed` is that of a core while all are
+    busy.
+    """
     requests = [clip.request(model).SerializeToString() for clip in clips]
     with open_channel(ChannelSettings(address, own_connection=True)) as channel:
         ask: Any = channel.unary_unary(METHOD)  # no serialisers: bytes as they are
@@ -81,16 +90,18 @@ def unary_alone(
             answers: list[tuple[float, bytes]] = []
             until = time.monotonic() + UNARY_S
             while (began := time.monotonic()) < until:
-                answer = ask(requests[len(answers) % len(requests)], timeout=10)
+                answer = ask(requests[len(answers) % len(requests)], timeout=DEADLINE_S)
                 answers.append((time.monotonic() - began, answer))
             return answers
 
-        answers, load = under_load(servers, [pid], act)
+        answers, alone = under_load(servers, [pid], act)
+    target = UnaryTarget(address, DEADLINE_S)
+    closed, busy = under_load(servers, [pid], lambda: asyncio.run(send_in_turn(target, requests, CALLERS, UNARY_S)))
     asked = [_request(triage_pb2.Verdict.FromString(answer)) for _, answer in answers]
     features_s = float(np.mean([each.features_s for each in asked]))
-    loop_s = max(LEAST_S, load.cpu_s(SERVICE) / len(asked) - features_s)
-    costs = UnaryCosts(loop_s, tuple(asked), load.cpu_s(GENERATOR) / len(asked))
-    return costs, MS_A_S * float(np.median([took_s for took_s, _ in answers])), load
+    loop_s = max(LEAST_S, busy.cpu_s(SERVICE) / closed.calls * speed - features_s)
+    costs = UnaryCosts(loop_s, tuple(asked), busy.cpu_s(GENERATOR) / closed.calls * speed)
+    return costs, MS_A_S * float(np.median([took_s for took_s, _ in answers])), (alone, busy)
 
 
 def _request(verdict: triage_pb2.Verdict) -> UnaryRequest:
