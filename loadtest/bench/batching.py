@@ -5,16 +5,18 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, Final
 
-from client import AudioFormat, TriageClient
+from tritonclient.grpc import service_pb2
+
+from client import AudioFormat, Preprocessed, TriageClient
 from loadtest import triton_statistics
 from loadtest.bench.measured import ratios
 from loadtest.bench.rows import BATCHING, Row
 from loadtest.bench.saturation import Loaded, saturate, triton_user
 from loadtest.bench.setting import PROBE_S, Setting
-from loadtest.triton_user import MOST_REQUESTS, infer_request
 
 BATCHES: Final = (1, 2, 4, 8, 16)
 TRITON_USERS: Final = (8, 16, 32)
+REQUESTS: Final = 64  # different ones
 
 
 def batching(setting: Setting) -> list[Row]:
@@ -56,10 +58,20 @@ def batching(setting: Setting) -> list[Row]:
 def tensors(setting: Setting) -> list[bytes]:
     """Serialised ModelInferRequests of one row, as the service would send them."""
     stated = AudioFormat.mulaw()
-    made: list[Any] = []
+    made: list[bytes] = []
     with TriageClient(setting.stack.address) as triage:
-        for each in setting.plan.questions[:MOST_REQUESTS]:
+        for each in setting.plan.questions[:REQUESTS]:
             prepared = triage.preprocess(each.audio, format=stated, transcript=each.transcript)
             if all(tensor.shape[0] == 1 for tensor in prepared.inputs):
-                made.append(infer_request(prepared).SerializeToString())
+                made.append(_infer_request(prepared).SerializeToString())
     return made
+
+
+def _infer_request(prepared: Preprocessed) -> Any:
+    """As in `loadtest.triton_user`, whose import has gevent take the threads over."""
+    inputs = [
+        service_pb2.ModelInferRequest.InferInputTensor(name=each.name, datatype=each.datatype, shape=each.shape)
+        for each in prepared.inputs
+    ]
+    contents = [each.raw_contents for each in prepared.inputs]
+    return service_pb2.ModelInferRequest(model_name=prepared.model, inputs=inputs, raw_input_contents=contents)

@@ -16,6 +16,7 @@ from loadtest.bench.measured import Work, ratios
 from loadtest.bench.neighbours import Neighbours
 from loadtest.bench.questions import Question, make_questions, read_questions, write_questions
 from loadtest.bench.rows import CPU, GOALS, LIVE, NAMES, THROUGHPUT, Row, markdown
+from loadtest.circumstances import ROOT
 from loadtest.figures import Figure, figures_of, figures_to_json
 from preprocess_service.contract import MODEL_FILE
 from preprocess_service.model_spec import MULTIMODAL
@@ -146,3 +147,9 @@ def test_what_this_process_and_its_children_do_is_not_the_neighbours():
 
     others, wall_s = neighbours.cores(), time.monotonic() - began
     assert 0 <= others <= (os.cpu_count() or 1) - 1.1 / wall_s  # however busy others are
+
+
+def test_the_load_comes_from_threads_that_gevent_has_not_taken_over():
+    check = "import sys, loadtest.bench.command\nsys.exit('gevent' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
