@@ -140,6 +140,8 @@ class Sweep:
 
     def _confirm(self, swept: Swept) -> None:
         """The best so far measured anew: the best of many is partly the luckiest."""
+        if swept.noise.is_unsteady:
+            return
         admitted = [point for label, point in swept.points.items() if self._may_serve(swept.profiles[label])]
         best = decision.best(admitted, swept.noise)
         if best is not None:
