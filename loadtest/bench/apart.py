@@ -17,7 +17,7 @@ from loadtest.bench.setting import Plan
 from loadtest.bench.stack import cores
 from loadtest.circumstances import ROOT
 from loadtest.figures import Figure
-from preprocess_service.contract import MODEL_FILE, read_contract, sha256_of
+from preprocess_service.contract import MODEL_FILE, sha256_of
 from preprocess_service.features import inputs
 from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Encoding, decode, resample
 from preprocess_service.features.mel import SAMPLE_RATE_HZ, TOP_DB
@@ -77,9 +77,10 @@ def vgg16(plan: Plan) -> list[Row]:
 
 def _int8(plan: Plan) -> tuple[Served, str]:
     """The int8 graph that is served, else one made here of the exported graph, and which of the two it is."""
-    folder = newest_folder(VGG16_SPEC)
-    if read_contract(folder, VGG16_SPEC).graphs[VGG16_SPEC.cpu.graph_file].precision == "int8":
-        return Served(VGG16_SPEC, folder, "int8"), "int8 as it is served"
+    found = served("int8", VGG16_SPEC)
+    folder = found.folder
+    if found.precision == "int8":
+        return found, "int8 as it is served"
     name = f"vgg16-{sha256_of(folder / MODEL_FILE)[:12]}.int8.onnx"
     if not (GRAPHS / name).exists():
         _quantise(folder / MODEL_FILE, GRAPHS / name, plan)

@@ -90,7 +90,7 @@ def _measure(plan: Plan, wanted: Names, say: Say) -> Iterator[Measured]:
                 around["model"] = f"{setting.graph.spec.name}/{setting.graph.folder.name}"
                 for names, measure in chosen:
                     say(f"measuring {', '.join(sorted(names))} with {precision}")
-                    rows = _tried(partial(measure, setting), names, precision)
+                    rows = _tried(partial(_with, precision, measure, setting), names, precision)
                     yield [row for row in rows if row.goal.name in names], around
         except (NoGraph, Failed, WorkerFailed, CallFailed) as error:
             yield _not_measured(everything, precision, error), {}
@@ -98,6 +98,12 @@ def _measure(plan: Plan, wanted: Names, say: Say) -> Iterator[Measured]:
         if names & wanted:
             say(f"measuring {', '.join(sorted(names))}")
             yield _tried(partial(alone, plan), names, ""), {}
+
+
+def _with(precision: Precision, measure: Callable[[Setting], list[Row]], setting: Setting) -> list[Row]:
+    if measure is path.compare:  # by precision; the other rows are of what is served, whatever it is
+        setting.graph.check(precision)
+    return measure(setting)
 
 
 def _tried(measure: Callable[[], list[Row]], names: Names, precision: str) -> list[Row]:

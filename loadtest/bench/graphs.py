@@ -15,12 +15,12 @@ from preprocess_service.contract import MODEL_FILE, newest_version, read_contrac
 from preprocess_service.model_spec import MULTIMODAL, ModelSpec
 from training.triton_config import PROFILE_PATHS, model_config
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8"]  # what is compared
 REPOSITORY: Final = ROOT / "model_repository"
 
 
 class NoGraph(Exception):
-    """There is no graph of that precision that may be served."""
+    """The model was not trained, or has no graph of that precision that may be served."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Served:
 
     spec: ModelSpec
     folder: Path
-    precision: Precision
+    precision: str
 
     @property
     def graph_file(self) -> Path:
@@ -39,6 +39,12 @@ class Served:
     def config(self) -> dict[str, Any]:
         """As Triton hands it to its backend."""
         return dict(MessageToDict(model_config(self.spec, "cpu"), preserving_proto_field_name=True))
+
+    def check(self, precision: Precision) -> None:
+        """Raises NoGraph where this is not of that precision."""
+        if self.precision != precision:
+            name = f"{self.spec.name} version {self.folder.name}"
+            raise NoGraph(f"{name} is served in {self.precision}: {precision} has not passed its gate")
 
     def write_repository(self, folder: Path) -> Path:
         """A repository that holds nothing else; the version's files are links."""
@@ -68,14 +74,11 @@ def newest_folder(spec: ModelSpec, repository: Path = REPOSITORY) -> Path:
 
 
 def served(precision: Precision, spec: ModelSpec = MULTIMODAL, repository: Path = REPOSITORY) -> Served:
-    """fp32: the exported graph by the CPU provider; int8: the graph that the CPU profile serves, as it serves it.
+    """fp32: the exported graph by the CPU provider; int8: what the CPU profile serves, as it serves it.
 
-    Raises NoGraph where there is none, or none in int8 that has passed its gate.
+    The latter is in int8 only where that has passed its gate: see its `precision`. Raises NoGraph where there is none.
     """
     folder = newest_folder(spec, repository)
     if precision == "fp32":
         return Served(plain(spec), folder, precision)
-    graph = read_contract(folder, spec).graphs[spec.cpu.graph_file]
-    if graph.precision != "int8":
-        raise NoGraph(f"{spec.name} version {folder.name} is served in {graph.precision}: int8 has not passed its gate")
-    return Served(spec, folder, precision)
+    return Served(spec, folder, read_contract(folder, spec).graphs[spec.cpu.graph_file].precision)

@@ -67,6 +67,6 @@ async def health() -> dict[str, str]:
 
 @app.post("/classify")  # type: ignore[untyped-decorator]
 async def classify(request: Request, transcript: str = "") -> dict[str, Any]:
-    """In the loop itself: with one worker a core, threads measured slower here than one request after the other."""
+    """In the loop itself: a worker has a core, and threads would only take it from one another."""
     model: Model = request.app.state.model
     return model.classify(await request.body(), transcript)

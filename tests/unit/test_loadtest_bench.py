@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from loadtest.__main__ import main
-from loadtest.bench.graphs import plain
+from loadtest.bench.graphs import NoGraph, Served, plain
 from loadtest.bench.measured import Work, ratios
 from loadtest.bench.neighbours import Neighbours
 from loadtest.bench.questions import Question, make_questions, read_questions, write_questions
@@ -153,3 +154,11 @@ def test_the_load_comes_from_threads_that_gevent_has_not_taken_over():
     check = "import sys, loadtest.bench.command\nsys.exit('gevent' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+def test_what_has_no_int8_graph_is_not_compared_as_int8():
+    fp32 = Served(MULTIMODAL, Path("multimodal/7"), "fp32")
+
+    fp32.check("fp32")
+    with pytest.raises(NoGraph, match="multimodal version 7 is served in fp32: int8 has not passed its gate"):
+        fp32.check("int8")
