@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from tritonclient import grpc as triton_grpc
 
 from client import AudioFormat, TriageClient, Verdict
-from preprocess_service.contract import newest_version
-from preprocess_service.features import g711
+from preprocess_service.contract import MODEL_FILE, newest_version
+from preprocess_service.features import g711, mel
 from preprocess_service.front_end import ENSEMBLES, FRONT_END
 from preprocess_service.model_spec import MULTIMODAL
 from tests.service_process import ServiceProcess
@@ -245,3 +247,30 @@ def test_a_version_without_a_folder_of_the_ensemble_is_asked_by_features(
     before = rows_heard(triton)
     assert ask(by_audio, PCM[7.0]).model_version == "3"
     assert rows_heard(triton) == before
+
+
+def test_an_ensemble_that_hears_otherwise_is_not_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    write_configs(folder)
+    install_front_end(folder)
+    add_version(folder, 1)
+    path = folder / FRONT_END.name / str(FRONT_END.version) / MODEL_FILE
+    graph = onnx.load(path)
+    floors = [each for each in graph.graph.initializer if numpy_helper.to_array(each).tolist() == [-mel.TOP_DB]]
+    assert len(floors) == 1
+    floors[0].CopyFrom(numpy_helper.from_array(np.array([-20], np.float32), floors[0].name))
+    onnx.save(graph, path)
+
+    with (
+        TritonProcess(folder, log=tmp_path / "triton.log", options=("--model-control-mode", "explicit")) as triton,
+        started(triton, folder, tmp_path, "triton") as service,
+        TriageClient(service.address, deadline_s=WAIT_S) as client,
+    ):
+        ask(client, PCM[7.0])
+        assert wait_until(lambda: times_told(service, "asked by features") >= 1, WAIT_S)
+        before = rows_heard(triton)
+        ask(client, PCM[3.21])
+
+        assert "differs from multimodal by" in service.log_text()
+        assert times_told(service, "asked by audio") == 0
+        assert rows_heard(triton) - before in (0, 2)  # the question is not heard; the proof may have been tried again
