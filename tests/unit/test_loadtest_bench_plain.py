@@ -10,6 +10,7 @@ import pytest
 from deploy.serve import Programs
 from loadtest.bench.graphs import newest_folder, served
 from loadtest.bench.limit import BENCH_PYTHON, WorkerFailed, Workers
+from loadtest.bench.live import FEATURES
 from loadtest.bench.path import LARGEST_DIFFERENCE
 from loadtest.bench.questions import Question, make_questions, reads_at_once, write_questions
 from loadtest.bench.saturation import CallFailed, HttpUser, probability_of, saturate
@@ -96,6 +97,12 @@ def test_a_worker_does_what_it_is_told_and_says_what_it_took(worker, order):
 
 def test_a_worker_counts_rows_of_batches(worker):
     assert worker.do("graph", seconds=0.1, batch=4).units % 4 == 0
+
+
+def test_a_worker_knows_what_a_second_of_a_live_call_costs(worker):
+    costs = worker.ask("live", calls=1, seconds=8)["ms_a_second"]
+
+    assert min(costs[stage] for stage in FEATURES) > 0
 
 
 def test_both_front_ends_hear_the_same(worker, questions):
