@@ -16,7 +16,7 @@ RUN := .venv/bin/python
 TRAINING ?=
 TEST_WORKERS ?= 2
 
-.PHONY: help serve corpus models models-all compare-heads report evaluate test lint format proto lock compose-check interop live-capacity loadtest clean
+.PHONY: help serve corpus models models-all compare-heads front-end report evaluate test lint format proto lock compose-check interop live-capacity loadtest bench tune sizing clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ compare-heads: corpus  ## the single-logit head of `multimodal` beside the publi
 
 corpus: .venv/.done .venv-triton/.done
 	@$(RUN) -m training synthesize --out $(DATA) --clips $(CLIPS) --seed $(SEED) --workers $$(nproc) --replace
+
+front-end: .venv/.done  ## the audio front end that Triton runs beside the models (WIGEUP_FRONT_END=triton)
+	@$(RUN) -m training front-end
 
 report: models  ## the evaluation report of all models that are trained: build/report/report.html
 	@$(RUN) -m training report --data $(DATA)
@@ -81,8 +84,17 @@ interop: .venv/.done  ## the WebSocket bridge against pipecat's serializers, in 
 live-capacity: .venv/.done  ## how many live calls a running `make serve` holds on this machine: build/live.json
 	$(RUN) -m loadtest live --find --calls 240 --seconds 30 --json build/live.json
 
-loadtest: .venv/.done  ## ten seconds of Locust against a running `make serve`
-	.venv/bin/locust -f loadtest/locustfile.py --headless -u 8 -r 8 -t 10s --host 127.0.0.1:50051 --clips $(DATA)
+loadtest: models  ## what this machine carries, as one HTML page: build/loadtest/report.html (six minutes)
+	@$(RUN) -m loadtest report --start --clips $(DATA) --out build/loadtest
+
+bench: models build/bench/.done  ## what is to be reached, measured beside a plain FastAPI service (five minutes)
+	@$(RUN) -m loadtest bench --clips $(DATA) --json build/bench.json
+
+tune: models  ## which of Triton's settings serves multimodal best here: build/tune (nine minutes)
+	@$(RUN) -m loadtest tune multimodal --out build/tune --json build/tune/multimodal.json
+
+sizing: .venv/.done  ## measure, simulate and size against a running `make serve`: build/sizing.json (five minutes)
+	@$(RUN) -m loadtest sizing --calibrate
 
 clean:  ## remove everything that was built, the environments too
 	rm -rf .venv .venv-triton build data *.egg-info model_repository/*/[0-9]*
@@ -102,4 +114,9 @@ export UV_SYSTEM_CERTS := true
 .venv-triton/.done: .venv/.done requirements/triton.txt
 	$(PYTHON) -m venv .venv-triton
 	.venv/bin/uv pip sync --python .venv-triton/bin/python --require-hashes requirements/triton.txt
+	touch $@
+
+build/bench/.done: .venv/.done requirements/bench.txt
+	$(PYTHON) -m venv build/bench
+	.venv/bin/uv pip sync --python build/bench/bin/python --require-hashes requirements/bench.txt
 	touch $@
