@@ -21,8 +21,11 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 def fitting_workers(cores: int) -> int:
-    """Half as many as cores: Triton beside them needs as much, and a worker whose calls come in evenly keeps a core
-    busy."""
+    """Half as many as cores, since Triton needs as much of them for live calls as the service.
+
+    Measured on two cores: one worker holds live calls with a tenth less processor time, a little less p99 lag and half
+    the memory; two answer a fifth more unary calls at saturation, where that is what matters.
+    """
     return max(1, cores // 2)
 
 
