@@ -70,7 +70,7 @@ proto: .venv/.done  ## generate the gRPC stubs and Triton's configs
 lock: .venv/.done  ## pin the newest packages that requirements/*.in allow
 	cd requirements; compile="../.venv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header"; \
 	$$compile dev.in -o dev.txt; \
-	for kind in service client bridge training loadtest; do $$compile $$kind.in -c dev.txt -o $$kind.txt; done; \
+	for kind in service client bridge training loadtest bench; do $$compile $$kind.in -c dev.txt -o $$kind.txt; done; \
 	$$compile --no-deps triton.in -o triton.txt; $$compile uv.in -o uv.txt; $$compile interop.in -c bridge.txt -o interop.txt
 
 compose-check: .venv/.done  ## build and run docker-compose.cpu.yml for real (podman)
