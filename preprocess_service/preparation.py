@@ -14,15 +14,25 @@ from preprocess_service import front_end
 from preprocess_service.admission import Priority
 from preprocess_service.deadline import Deadline
 from preprocess_service.features import inputs, mel, text
-from preprocess_service.features.audio import TELEPHONE_RATE_HZ, AudioFormat, Samples, decode, duration_s, resample
+from preprocess_service.features.audio import (
+    TELEPHONE_RATE_HZ,
+    AudioFormat,
+    Encoding,
+    Samples,
+    decode,
+    duration_s,
+    resample,
+)
 from preprocess_service.features.inputs import Row
 from preprocess_service.features.live.activity import SILENT_LEVEL
 from preprocess_service.features.live.audio import CLIPPED_LEVEL
 from preprocess_service.repository import ServedModel
+from preprocess_service.triton import Arrays
 from preprocess_service.verdict import Times, VerdictWarning
 
 CLIPPED_SHARE: Final = 0.01
 SHORT_S: Final = 1.0
+QUICK_BYTES: Final = 2**17  # a WAV file of 8 s; the header of a hostile one of that size is read in 5 ms
 LONG_WINDOWS: Final = 3  # thresholds are fitted on recordings of one or two windows
 
 
@@ -39,6 +49,14 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """The tensors of some rows."""
+
+    arrays: Arrays
+    audio_ms: float  # that they took
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A question as far as it can be brought without Triton."""
 
@@ -50,6 +68,16 @@ class Prepared:
     warnings: tuple[VerdictWarning, ...]
     audio_s: float
 
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        """What Triton is asked about some of the rows."""
+        started = time.perf_counter()
+        arrays: Arrays
+        if self.pcm is None:
+            arrays = inputs.batch(self.served.spec, self.samples, self.ids, rows)
+        else:
+            arrays = front_end.batch(self.served.spec, self.pcm, self.ids, rows)
+        return Batch(arrays, 1000 * (time.perf_counter() - started))
+
 
 def cost(question: Question, max_s: float) -> int:
     """What a question weighs at the door, in short questions: a minute of audio or 500 signs of text weigh as one.
@@ -58,6 +86,13 @@ def cost(question: Question, max_s: float) -> int:
     """
     audio_s = min(duration_s(question.audio, question.audio_format), max_s)
     return 1 + int(audio_s / 60) + len(question.transcript) // 500
+
+
+def is_quickly_weighed(question: Question) -> bool:
+    """Whether `cost` takes less time than a thread would to be asked for it."""
+    if question.audio_format.encoding is not Encoding.FILE:
+        return True
+    return question.audio[:4] == b"RIFF" and len(question.audio) <= QUICK_BYTES
 
 
 def check(question: Question, max_s: float) -> None:
@@ -99,7 +134,7 @@ def prepare(
 def _warnings(question: Question, telephone: Samples, ids: Sequence[int], served: ServedModel) -> list[VerdictWarning]:
     level = np.abs(telephone)
     found = {
-        VerdictWarning.CLIPPED: float(np.mean(level >= CLIPPED_LEVEL)) > CLIPPED_SHARE,
+        VerdictWarning.CLIPPED: bool(np.count_nonzero(level >= CLIPPED_LEVEL) > CLIPPED_SHARE * len(level)),
         VerdictWarning.SILENT: float(level.max()) < SILENT_LEVEL,
         VerdictWarning.TOO_SHORT: len(telephone) < SHORT_S * TELEPHONE_RATE_HZ,
         VerdictWarning.NO_TRANSCRIPT: served.spec.tokens is not None and not ids,

@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess_service import front_end, preparation
+from preprocess_service import preparation, warming
 from preprocess_service.admission import Admission, Priority
 from preprocess_service.catalogue import Catalogue
 from preprocess_service.deadline import Deadline
 from preprocess_service.ensembles import Ensembles
 from preprocess_service.errors import InvalidTranscript, NotServed, TooLarge, TritonUnavailable
-from preprocess_service.features import inputs, text
-from preprocess_service.features.inputs import Row
+from preprocess_service.features import text
 from preprocess_service.front_end import ENSEMBLES
-from preprocess_service.preparation import Prepared, Question, prepare
+from preprocess_service.preparation import Batch, Prepared, Question, prepare
+from preprocess_service.repository import ServedModel
 from preprocess_service.settings import Settings
 from preprocess_service.threads import Threads
 from preprocess_service.triton import Answer, Arrays, TritonClient
@@ -57,12 +56,11 @@ class Triage:
 
     async def warm_up(self) -> None:
         """Starts the Java virtual machine and lets it compile, which would cost the first callers seconds otherwise."""
-        sentence = "여기 불이 났어요, 빨리 와 주세요!"
+        first, *others = warming.sentences(WARM_UP_SENTENCES)
         # Here first, in the main thread: at the end Java waits for the thread that started it, for ever if that is a
         # thread of the pool.
-        text.morphemes(sentence, frozenset())
-        for _ in range(WARM_UP_SENTENCES):
-            await self._threads.run(text.morphemes, sentence, frozenset())
+        text.morphemes(first, frozenset())
+        await asyncio.gather(*(self._threads.run(text.morphemes, each, frozenset()) for each in others))
 
     async def close(self) -> None:
         await self._ensembles.close()
@@ -85,9 +83,16 @@ class Triage:
         return replace(verdict, times=replace(verdict.times, total_ms=1000 * (time.perf_counter() - started)))
 
     async def _classify(self, question: Question, deadline: Deadline) -> Verdict:
-        async with self._prepared(question, deadline, by_audio=True) as (prepared, times):
-            scored = await self._score(prepared, question.priority, deadline)
-        served = prepared.served
+        def begin(served: ServedModel, *, by_audio: bool) -> tuple[Prepared, Times, Batch]:
+            prepared, times = prepare(question, served, self._settings.max_audio_s, deadline, by_audio=by_audio)
+            deadline.remaining_s()
+            return prepared, times, prepared.batch(prepared.rows[: max(1, served.max_batch_size)])
+
+        async with self._admitted(question, deadline) as (served, load_ms, wait_ms):
+            # One thread's work: every change between a thread and the event loop costs both.
+            by_audio = self._ensembles.serves(served)
+            prepared, times, first = await self._threads.run(begin, served, by_audio=by_audio)
+            scored = await self._score(prepared, first, question.priority, deadline)
         point = served.contract.decision.point(has_transcript=bool(prepared.ids))
         strongest = int(scored.scores.argmax())
         return Verdict(
@@ -99,7 +104,13 @@ class Triage:
             kinds=likeliest_kinds(None if scored.kinds is None else scored.kinds[strongest], served.contract.kinds),
             audio_s=prepared.audio_s,
             timeline=timeline(prepared.rows, scored.scores),
-            times=replace(times, audio_ms=scored.audio_ms, inference_ms=scored.inference_ms),
+            times=replace(
+                times,
+                load_ms=load_ms,
+                wait_ms=wait_ms,
+                audio_ms=scored.audio_ms,
+                inference_ms=scored.inference_ms,
+            ),
             warnings=prepared.warnings,
         )
 
@@ -110,28 +121,32 @@ class Triage:
 
         Raises what `classify` raises before it asks Triton, and TooLarge for tensors of more than `max_bytes`.
         """
-        async with self._prepared(question, deadline) as (prepared, _):
-            spec = prepared.served.spec
+        async with self._admitted(question, deadline) as (served, _, _):
+            prepared, _ = await self._threads.run(prepare, question, served, self._settings.max_audio_s, deadline)
+            spec = served.spec
             size = len(prepared.rows) * sum(4 * math.prod(tensor.shape) for tensor in spec.inputs)
             if size > max_bytes:
                 raise TooLarge(f"{size} bytes of tensors; at most {max_bytes} are answered")
 
             def compute() -> T:
-                return render(prepared, inputs.batch(spec, prepared.samples, prepared.ids, prepared.rows))
+                return render(prepared, prepared.batch(prepared.rows).arrays)
 
             return await self._threads.run(compute)
 
     @asynccontextmanager
-    async def _prepared(
-        self, question: Question, deadline: Deadline, *, by_audio: bool = False
-    ) -> AsyncIterator[tuple[Prepared, Times]]:
-        """The question as far as it can be brought without Triton, inside the door and with its model loaded.
+    async def _admitted(
+        self, question: Question, deadline: Deadline
+    ) -> AsyncIterator[tuple[ServedModel, float, float]]:
+        """Inside the door, the question's model, loaded; and the milliseconds that its load and the door took.
 
         A load is waited for outside, so that it holds up no other model's callers.
         """
         self._check(question)
         started, max_s = time.perf_counter(), self._settings.max_audio_s
-        cost = await self._threads.run(preparation.cost, question, max_s)
+        if preparation.is_quickly_weighed(question):
+            cost = preparation.cost(question, max_s)
+        else:
+            cost = await self._threads.run(preparation.cost, question, max_s)
         if not self._catalogue.is_at_hand(question.model, question.model_version):
             # Neither what is no recording nor what there is no room for makes Triton load a model.
             async with self._admission.admit(cost, question.priority, deadline):
@@ -140,12 +155,8 @@ class Triage:
         async with self._catalogue.lease(question.model, question.model_version, deadline) as served:
             leased = time.perf_counter()
             async with self._admission.admit(cost, question.priority, deadline):
-                admitted = time.perf_counter()
-                by_audio = by_audio and self._ensembles.serves(served)
-                make = partial(prepare, question, served, max_s, deadline, by_audio=by_audio)
-                prepared, times = await self._threads.run(make)
-                wait_ms = 1000 * (checked - started + admitted - leased)
-                yield prepared, replace(times, load_ms=1000 * (leased - checked), wait_ms=wait_ms)
+                wait_ms = 1000 * (checked - started + time.perf_counter() - leased)
+                yield served, 1000 * (leased - checked), wait_ms
 
     def _check(self, question: Question) -> None:
         limits = self._settings
@@ -156,31 +167,27 @@ class Triage:
                 f"{len(question.transcript)} characters of transcript; at most {limits.max_transcript_chars} are taken"
             )
 
-    async def _score(self, prepared: Prepared, priority: Priority, deadline: Deadline) -> Scored:
-        served, pcm, ahead = prepared.served, prepared.pcm, asyncio.Semaphore(BATCHES_AHEAD)
-        asked = served.spec if pcm is None else ENSEMBLES[served.name]
+    async def _score(self, prepared: Prepared, first: Batch, priority: Priority, deadline: Deadline) -> Scored:
+        """`first` is the batch of the first rows, as many as the model takes at once."""
+        served, ahead = prepared.served, asyncio.Semaphore(BATCHES_AHEAD)
+        asked = served.spec if prepared.pcm is None else ENSEMBLES[served.name]
+        size = max(1, served.max_batch_size)
 
-        def arrays_of(rows: Sequence[Row]) -> Arrays:
-            if pcm is None:
-                return inputs.batch(served.spec, prepared.samples, prepared.ids, rows)
-            return front_end.batch(served.spec, pcm, prepared.ids, rows)
-
-        async def score(rows: Sequence[Row]) -> tuple[Answer, float, float]:
+        async def score(start: int) -> tuple[Answer, float, float]:
             async with ahead:
                 deadline.remaining_s()
-                started = time.perf_counter()
-                arrays = await self._threads.run(arrays_of, rows)
+                rows = prepared.rows[start : start + size]
+                batch = await self._threads.run(prepared.batch, rows) if start else first
                 featured = time.perf_counter()
-                answer = await self._triton.infer(asked, served.version, arrays, priority, deadline)
-                return answer, 1000 * (featured - started), 1000 * (time.perf_counter() - featured)
+                answer = await self._triton.infer(asked, served.version, batch.arrays, priority, deadline)
+                return answer, batch.audio_ms, 1000 * (time.perf_counter() - featured)
 
-        size = max(1, served.max_batch_size)
         starts = range(0, len(prepared.rows), size)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(score(prepared.rows[start : start + size])) for start in starts]
+                tasks = [group.create_task(score(start)) for start in starts]
         except ExceptionGroup as failures:  # one cause is enough for the caller
-            if pcm is not None and (failed := failures.subgroup(TritonUnavailable)):
+            if prepared.pcm is not None and (failed := failures.subgroup(TritonUnavailable)):
                 reason = str(failed.exceptions[0])
                 self._ensembles.lost(served, reason)
                 raise NotServed(reason) from None  # the model itself may well answer
