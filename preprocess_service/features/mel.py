@@ -67,19 +67,19 @@ def mel_filters() -> NDArray[np.float32]:
 
 _FILTERS: Final = sparse.csr_array(mel_filters())
 _HANN: Final = signal.get_window("hann", FFT_SIZE, fftbins=True).astype(np.float32)
+# Frames that are worked on at once. A block, its spectrum and its power stay in a core's own cache; all 302 frames of a
+# window at once would go through memory five times.
+BLOCK: Final = 64
+_HALF: Final = FFT_SIZE // 2
 
 
 class _Buffers(threading.local):
     """Per-thread working memory: fresh pages for every call would cost more than the arithmetic."""
 
     def __init__(self) -> None:
-        self.frames = np.empty((0, FFT_SIZE), np.float32)
-        self.power = np.empty((BINS, 0), np.float32)
-
-    def reserve(self, frames: int) -> None:
-        if len(self.frames) < frames:
-            self.frames = np.empty((frames, FFT_SIZE), np.float32)
-            self.power = np.empty((BINS, frames), np.float32)
+        self.frames = np.empty((BLOCK, FFT_SIZE), np.float32)
+        self.power, self.part = np.empty((2, BLOCK, BINS), np.float32)
+        self.by_bin = np.empty(BINS * BLOCK, np.float32)
 
 
 _buffers = _Buffers()
@@ -87,18 +87,35 @@ _buffers = _Buffers()
 
 def mel_power(samples: Samples) -> Spectrogram:
     """Mel power spectrogram of samples (n,) at 22,050 Hz: (BANDS, 1 + n // HOP)."""
-    return frames_power(np.pad(samples, FFT_SIZE // 2))
+    return frames_power(np.pad(samples, _HALF))
 
 
 def frames_power(samples: Samples) -> Spectrogram:
     """Mel power (BANDS, frames) of all whole frames of FFT_SIZE samples, one beginning every HOP samples (n,)."""
-    count = 1 + (len(samples) - FFT_SIZE) // HOP
-    _buffers.reserve(count)
-    frames = np.multiply(sliding_window_view(samples, FFT_SIZE)[::HOP], _HANN, out=_buffers.frames[:count])
-    spectrum = scipy.fft.rfft(frames, axis=1, overwrite_x=True)  # (count, BINS) complex64
-    power = np.square(spectrum.real.T, out=_buffers.power[:, :count])
-    power += np.square(spectrum.imag.T)
-    return np.asarray(_FILTERS @ power, dtype=np.float32)
+    frames = frames_of(samples)
+    found = np.empty((BANDS, len(frames)), np.float32)
+    for start in range(0, len(frames), BLOCK):
+        block = frames[start : start + BLOCK]
+        found[:, start : start + len(block)] = block_power(block)
+    return found
+
+
+def frames_of(samples: Samples) -> Samples:
+    """All whole frames (frames, FFT_SIZE) of samples (n,), one beginning every HOP, as a view."""
+    return sliding_window_view(samples, FFT_SIZE)[::HOP]
+
+
+def block_power(block: Samples) -> Spectrogram:
+    """Mel power (BANDS, n) of at most BLOCK frames (n, FFT_SIZE)."""
+    count = len(block)
+    windowed = np.multiply(block, _HANN, out=_buffers.frames[:count])
+    spectrum = scipy.fft.rfft(windowed, axis=1, overwrite_x=True)  # (n, BINS) complex64
+    power = np.square(spectrum.real, out=_buffers.power[:count])
+    power += np.square(spectrum.imag, out=_buffers.part[:count])
+    # Turned round in one go for the sparse product, which takes whole rows: turning while squaring costs twice as much.
+    by_bin = _buffers.by_bin[: BINS * count].reshape(BINS, count)
+    np.copyto(by_bin, power.T)
+    return np.asarray(_FILTERS @ by_bin, dtype=np.float32)
 
 
 def power_to_db(power: Spectrogram) -> Spectrogram:
@@ -121,6 +138,15 @@ def against_loudest(absolute: Spectrogram) -> Spectrogram:
 
 def multimodal_mel(samples: Samples) -> Spectrogram:
     """The input of `multimodal`: (BANDS, MULTIMODAL_FRAMES) dB of at most 7 s at 22,050 Hz, silence after the end."""
-    window = np.zeros(MULTIMODAL_SAMPLES, np.float32)
-    window[: len(samples)] = samples[:MULTIMODAL_SAMPLES]
-    return power_to_db(mel_power(window))[:, :MULTIMODAL_FRAMES]
+    heard = samples[:MULTIMODAL_SAMPLES]
+    whole = frame_count(MULTIMODAL_SAMPLES)
+    # The frames that sound reaches; all others have no power at all, which need not be computed.
+    count = min(whole, frames_reached(len(heard)))
+    power = np.zeros((BANDS, whole), np.float32)
+    power[:, :count] = frames_power(np.pad(heard, (_HALF, (count - 1) * HOP + _HALF - len(heard)))) if count else 0
+    return power_to_db(power)[:, :MULTIMODAL_FRAMES]
+
+
+def frames_reached(n_samples: int) -> int:
+    """Frames of a centred transform that any of so many samples, from its beginning on, lies in."""
+    return -(-(n_samples + _HALF) // HOP) if n_samples else 0

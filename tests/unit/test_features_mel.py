@@ -82,3 +82,28 @@ def test_results_do_not_share_memory_between_calls():
     mel.multimodal_mel(GENERATED["noise"])
 
     np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("n_samples", [1, 511, 512, 1024, 22050, 100_000, mel.MULTIMODAL_SAMPLES - 1])
+def test_silence_after_the_end_is_that_of_a_whole_window(n_samples):
+    samples = speech_like(7, RATE_HZ)[:n_samples]
+    window = np.zeros(mel.MULTIMODAL_SAMPLES, np.float32)
+    window[:n_samples] = samples
+
+    feature = mel.multimodal_mel(samples)
+
+    np.testing.assert_array_equal(feature, mel.power_to_db(mel.mel_power(window))[:, : mel.MULTIMODAL_FRAMES])
+
+
+@pytest.mark.parametrize("frames", [1, mel.BLOCK - 1, mel.BLOCK, mel.BLOCK + 1, 3 * mel.BLOCK + 5])
+def test_a_frame_is_the_same_in_whatever_block(frames):
+    samples = RANDOM.standard_normal((frames - 1) * mel.HOP + mel.FFT_SIZE).astype(np.float32)
+
+    power = mel.frames_power(samples)
+
+    alone = [mel.frames_power(samples[start : start + mel.FFT_SIZE]) for start in range(0, frames * mel.HOP, mel.HOP)]
+    np.testing.assert_allclose(power, np.concatenate(alone, axis=1), rtol=1e-5)
+
+
+def test_of_no_samples_there_is_no_sound():
+    assert not mel.multimodal_mel(np.zeros(0, np.float32)).any()

@@ -157,10 +157,11 @@ class LiveAudio:
         sound = min(count, -(-(span.end - span.start + _HALF) // HOP))  # frames that any sound reaches
         whole = max(heads, min(sound, (span.end - span.start - _HALF) // HOP + 1))  # up to which silence does not
         found[:, heads:whole] = self._frames.view(first + heads, first + whole)
-        for edge in (range(heads), range(whole, sound)):
-            if edge:
-                padded = self._padded(first + edge[0], first + edge[-1], span.start, span.end)
-                found[:, edge[0] : edge[-1] + 1] = mel.decibels(mel.frames_power(padded))
+        edges = [each for each in (range(heads), range(whole, sound)) if each]
+        if edges:
+            parts = [self._padded(first + edge[0], first + edge[-1], span.start, span.end) for edge in edges]
+            power = mel.block_power(np.concatenate([mel.frames_of(part) for part in parts]))
+            found[:, [number for edge in edges for number in edge]] = mel.decibels(power)
         return found
 
     def _padded(self, first: int, last: int, start: int, end: int) -> Samples:
