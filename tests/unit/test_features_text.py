@@ -5,6 +5,7 @@ import subprocess
 import sys
 import unicodedata
 
+import jpype
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,3 +92,13 @@ def test_starts_without_a_java_of_the_machine():
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() == "9"
+
+
+def test_java_collects_no_garbage_because_somebody_asks():
+    # JPype asks whenever the process grows, and everybody who reads would wait for it.
+    text.morphemes(SENTENCE, NO_STOP_WORDS)
+    unused = jpype.java.lang.ref.WeakReference(jpype.java.util.ArrayList())
+
+    jpype.java.lang.System.gc()
+
+    assert unused.get() is not None
