@@ -16,7 +16,7 @@ from preprocess_service.features.live.sliding import Sliding
 from preprocess_service.model_spec import MODELS, MULTIMODAL
 from tests.unit.recordings import speech_like
 
-DECIBELS = 1e-3  # of a power's 2e-4; what the resampler's rounding makes of the quietest bands
+DECIBELS = 2e-3  # 5e-4 of a power; what the resampler's rounding makes of the quietest bands
 LEVELS = 0.01  # of a picture's 255
 
 

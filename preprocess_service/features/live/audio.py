@@ -1,7 +1,7 @@
 """The features of a live call: each new second of audio costs the frames of that second, and a window costs its edges.
 
 What a window gives equals what `inputs.audio_feature` gives for the same samples. Against the whole recording,
-resampled at once, the quietest bands differ by up to 1e-3 dB: samples are rounded otherwise in their seventh digit.
+resampled at once, the quietest bands differ by up to 2e-3 dB: samples are rounded otherwise in their seventh digit.
 """
 
 from __future__ import annotations
