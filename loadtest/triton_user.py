@@ -20,14 +20,9 @@ from client.recordings import format_of
 from loadtest.calls import measure
 from loadtest.clips import Clip
 from loadtest.locust_setup import add_option, on_start
+from loadtest.triton_channel import CHANNEL_OPTIONS
 
 MOST_REQUESTS = 64
-CHANNEL_OPTIONS = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # a connection for each user
-    ("grpc.enable_http_proxy", 0),
-)
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]

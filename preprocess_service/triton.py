@@ -26,7 +26,7 @@ RETRY_AFTER_MS: Final = 250
 RECONNECT_PAUSE_S: Final = 1.0
 PATIENCE_S: Final = 1.0  # an answer that takes longer than this is Triton's failing, less is the caller's haste
 ANSWER_MARGIN_S: Final = 0.05  # kept back of the caller's deadline, to tell the caller why there is no answer
-_INFER: Final = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
+INFER_METHOD: Final = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
 _LENGTH_DELIMITED: Final = 2  # protobuf's wire type of bytes
 _CONTENTS_TAG: Final = bytes(
     [service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number << 3 | _LENGTH_DELIMITED]
@@ -137,7 +137,7 @@ class TritonClient:
         self._channel = grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._stub.ModelInfer = self._channel.unary_unary(  # whose requests come as bytes
-            _INFER, response_deserializer=service_pb2.ModelInferResponse.FromString
+            INFER_METHOD, response_deserializer=service_pb2.ModelInferResponse.FromString
         )
         self._connected_at = time.monotonic()
 

@@ -22,9 +22,9 @@ from loadtest.bench.measured import Work
 from loadtest.bench.questions import Question
 from loadtest.lag import Distribution
 from loadtest.open_loop import METHOD
-from loadtest.tune.load import METHOD as INFER
-from loadtest.tune.load import OPTIONS as TRITON_OPTIONS
+from loadtest.triton_channel import CHANNEL_OPTIONS
 from preprocess_service.proto.wigeup.v1 import triage_pb2
+from preprocess_service.triton import INFER_METHOD
 
 DEADLINE_S: Final = 20.0
 RAMP_S: Final = 0.5  # from the first question to the stretch that is counted
@@ -90,7 +90,7 @@ def service_user(address: str, requests: Sequence[bytes], method: str = METHOD) 
 
 def triton_user(address: str, requests: Sequence[bytes]) -> GrpcUser:
     """A caller of Triton itself."""
-    return GrpcUser(grpc.insecure_channel(address, options=TRITON_OPTIONS), INFER, requests)
+    return GrpcUser(grpc.insecure_channel(address, options=CHANNEL_OPTIONS), INFER_METHOD, requests)
 
 
 def probability_of(answer: bytes) -> float:

@@ -17,6 +17,7 @@ from loadtest.servers import Servers
 from loadtest.sizing.batcher import BatcherShape
 from loadtest.sizing.inputs import triton_cpu_s
 from loadtest.sizing.path import TritonCosts, between
+from loadtest.triton_channel import CHANNEL_OPTIONS
 from loadtest.triton_statistics import ModelCounts, changes, read_counts
 
 RECORDINGS: Final = 16
@@ -24,12 +25,6 @@ EACH_S: Final = 1.5  # time for each number of rows
 TOGETHER_S: Final = 2.0
 LIMIT_S: Final = 30.0
 US_A_S, NS_A_MS = 1e6, 1e6
-# Not imported from loadtest.triton_user: it brings Locust, whose gevent stops asyncio in this process.
-CHANNEL_OPTIONS: Final = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_http_proxy", 0),
-)
 
 
 def row_requests(address: str, clips: Sequence[Clip], model: str) -> list[Any]:

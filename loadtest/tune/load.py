@@ -16,19 +16,14 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from tritonclient.grpc import service_pb2
 
 from loadtest.lag import Distribution
+from loadtest.triton_channel import CHANNEL_OPTIONS
+from preprocess_service.triton import INFER_METHOD
 
-METHOD: Final = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
 CHANNELS: Final = 2
 SETTLING_S: Final = 0.15  # at the beginning: connections, and callers who all come at once
 LIMIT_S: Final = 30.0
-OPTIONS: Final = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-)
 
 
 @dataclass(frozen=True)
@@ -49,8 +44,9 @@ def send_in_turn(address: str, requests: Sequence[bytes], callers: int, seconds:
 
 
 async def _send(address: str, requests: Sequence[bytes], callers: int, seconds: float, at_least: int) -> Served:
-    channels = [grpc.aio.insecure_channel(address, options=OPTIONS) for _ in range(min(CHANNELS, callers))]
-    methods: list[Any] = [channel.unary_unary(METHOD) for channel in channels]  # no serialisers: bytes as they are
+    channels = [grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) for _ in range(min(CHANNELS, callers))]
+    # No serialisers: bytes as they are.
+    methods: list[Any] = [channel.unary_unary(INFER_METHOD) for channel in channels]
     turns, failures = itertools.cycle(requests), Counter[str]()
     counts_from = time.monotonic() + SETTLING_S
     until = counts_from + seconds

@@ -20,7 +20,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from deploy.serve import TRITON_PYTHON, Failed, Programs
 from loadtest import processes
 from loadtest.circumstances import ROOT
-from loadtest.tune.load import OPTIONS
+from loadtest.triton_channel import CHANNEL_OPTIONS
 from preprocess_service.model_spec import ModelSpec, Profile, ProfileName
 from training.triton_config import PROFILE_PATHS, model_config
 
@@ -45,7 +45,7 @@ class Triton:
 
     def __init__(self, repository: Path, address: str, metrics: str, pid: int) -> None:
         self.address, self.metrics, self._repository, self._pid = address, metrics, repository, pid
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def load(self, spec: ModelSpec, kind: ProfileName, version: Path) -> None:
