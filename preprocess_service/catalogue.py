@@ -108,6 +108,12 @@ class Catalogue:
         """
         await self._refresh(name)
         self._loader.notice(name)
+        try:
+            return await self._answers_right(name, deadline)
+        except NotServed:  # rolled back or restarted: a call looks again, so that is no reason to send callers away
+            return await self._answers_right(name, deadline)
+
+    async def _answers_right(self, name: str, deadline: Deadline) -> bool:
         served = self._active.get(name)
         if served is None:
             if not await self._is_to_be_here(name, deadline):

@@ -12,6 +12,7 @@ from preprocess_service.contract import CANDIDATE_MARKER, read_contract
 from preprocess_service.model_spec import MODELS
 from tests.e2e.tiny_models import add_version, make_repository
 from tests.e2e.traffic import Traffic
+from tests.health_watch import HealthWatch
 from tests.service_process import ServiceProcess
 from tests.triton_process import TritonProcess, wait_until
 from tests.unit.recordings import file_bytes, speech_like
@@ -72,7 +73,11 @@ def test_when_the_newest_version_goes_the_one_before_answers_without_a_lost_call
     repository, empty_triton, versions_service, tmp_path
 ):
     add_version(repository, GOES_BACK, 2)
-    with Traffic(versions_service.address, GOOD, model=GOES_BACK) as traffic:
+    name = f"wigeup.v1.Triage/{GOES_BACK}"
+    with (
+        Traffic(versions_service.address, GOOD, model=GOES_BACK) as traffic,
+        HealthWatch(versions_service.address, name) as health,
+    ):
         assert wait_until(lambda: "2" in traffic.versions(), 60)
         (repository / GOES_BACK / "2").rename(tmp_path / "rejected")
         have_triton_load(empty_triton, GOES_BACK)  # at once, whether or not the service has looked
@@ -80,7 +85,25 @@ def test_when_the_newest_version_goes_the_one_before_answers_without_a_lost_call
         assert traffic.goes_on()
 
     assert traffic.errors == []
-    assert versions_service.is_serving(f"wigeup.v1.Triage/{GOES_BACK}")
+    assert health.told == ["SERVING"]  # no call was lost, so no load balancer may send callers elsewhere
+
+
+def test_when_the_newest_version_goes_while_nobody_calls_the_model_stays_healthy(
+    repository, empty_triton, versions_service, tmp_path, caller
+):
+    def in_service():
+        return {model.name: model.version for model in caller.list_models()}[GOES_BACK]
+
+    before = in_service()
+    add_version(repository, GOES_BACK, 3)
+    assert wait_until(lambda: in_service() == "3", 60)
+    with HealthWatch(versions_service.address, f"wigeup.v1.Triage/{GOES_BACK}") as health:
+        (repository / GOES_BACK / "3").rename(tmp_path / "rejected")
+        have_triton_load(empty_triton, GOES_BACK)
+        assert wait_until(lambda: in_service() == before, 60)
+
+    assert health.told == ["SERVING"]
+    assert caller.classify(GOOD, model=GOES_BACK).model_version == before
 
 
 def test_a_new_version_that_answers_wrongly_does_not_take_over(repository, versions_service, caller):
