@@ -93,7 +93,8 @@ KINDS: Final = TensorSpec("kinds", "FP32", (14,))
 
 # Two instances of one thread use two cores best; more threads an instance burn CPU by spinning. A batch of 8 keeps an
 # instance's memory at about 0.2 GB. OpenVINO prepares itself anew for every batch size. On some CPUs it would compute
-# what is not int8 in bfloat16: f32 makes the answers those of the gate on every machine.
+# what is not int8 in bfloat16: f32 makes the answers those of the gate on every machine. It also binds a thread to a core
+# while it infers, and every process to the same first ones: two instances would share one core and leave the other idle.
 _CPU: Final = Profile(
     graph_file="model.cpu.onnx",
     max_batch_size=8,
@@ -103,7 +104,9 @@ _CPU: Final = Profile(
     warm_up_batch_sizes=(1, 2, 3, 4, 5, 6, 7, 8),
     parameters=(("intra_op_thread_count", "1"), ("inter_op_thread_count", "1")),
     accelerator="openvino",
-    accelerator_parameters=(("load_config", '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'),),
+    accelerator_parameters=(
+        ("load_config", '{"CPU": {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": "NO"}}'),
+    ),
 )
 # Not the exhaustive search for convolution algorithms, which stops the server for seconds at every new shape.
 _GPU: Final = Profile(
