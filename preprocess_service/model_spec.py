@@ -93,8 +93,8 @@ KINDS: Final = TensorSpec("kinds", "FP32", (14,))
 
 # Two instances of one thread use two cores best; more threads an instance burn CPU by spinning. A batch of 8 keeps an
 # instance's memory at about 0.2 GB. OpenVINO prepares itself anew for every batch size. On some CPUs it would compute
-# what is not int8 in bfloat16: f32 makes the answers those of the gate on every machine. It also binds a thread to a core
-# while it infers, and every process to the same first ones: two instances would share one core and leave the other idle.
+# what is not int8 in bfloat16: f32 makes the answers those of the gate on every machine. It would also bind a thread to
+# a core while it infers, and every process to the same one: the instances would take turns on it, others idle.
 _CPU: Final = Profile(
     graph_file="model.cpu.onnx",
     max_batch_size=8,
