@@ -4,11 +4,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-CLIPS ?= 2000
+DATA := data/synthetic
+# As many as are there: another number would have all models trained anew
+CLIPS ?= $(or $(shell sed -n 's/.*"clips": \([0-9]*\).*/\1/p' $(DATA)/settings.json 2>/dev/null),2000)
 # Of models on the frozen convolutions of VGG-16 or YAMNet, which cost ten times what the others do
 COSTLY_CLIPS ?= 1000
 SEED ?= 1
-DATA := data/synthetic
 CODE := client deploy loadtest preprocess_service tests training
 PROTO := preprocess_service/proto/wigeup/v1/triage.proto
 RUN := .venv/bin/python

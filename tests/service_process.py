@@ -25,7 +25,9 @@ class ServiceProcess:
         self.log = log
         self.ready_limit_s = ready_limit_s
         (self.port,) = free_ports(1)
-        self.settings = {"PORT": str(self.port), **{name.upper(): str(value) for name, value in settings.items()}}
+        # One worker unless a test is about several: each starts a Java of its own, and the log tells of one process.
+        self.settings = {"PORT": str(self.port), "WORKERS": "1"}
+        self.settings |= {name.upper(): str(value) for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -46,6 +46,7 @@ def this_node(inputs: Inputs, settings: Settings, *, others: float = 0.0, has_ge
         max_waiting=share(settings.max_waiting),
         live_workers=share(settings.live_workers),
         live_batch=min(settings.live_batch, inputs.batcher.max_batch),
+        live_gather_s=settings.live_gather_s,
         longest_lag_s=settings.live_longest_lag_s,
         has_generator=has_generator,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ class _Monitor:
         self._due: list[tuple[float, int, _Call]] = []
         self._order = itertools.count()
         self._idle_workers = node.live_workers
+        self._added_s, self._is_busy = -math.inf, False  # when the last call fell due, and whether close behind another
         self.lags: list[tuple[float, float]] = []  # of updates: when their audio was due, and their lag
         self.skipped = 0
 
@@ -147,11 +149,18 @@ class _Monitor:
     def _reconsider(self, call: _Call) -> None:
         if not call.is_queued and call.heard >= (call.judged + 1) * self._messages_a_hop:
             call.is_queued = True
+            now_s = self._machine.now_s
+            self._is_busy, self._added_s = now_s - self._added_s < self._node.live_gather_s, now_s
             heapq.heappush(self._due, (self._due_at(call, call.judged + 1), next(self._order), call))
             self._begin()
 
     def _begin(self) -> None:
+        """As `preprocess_service.live.schedule` does; all calls are of one model, none is urgent."""
         while self._idle_workers and self._due:
+            begins_s = self._due[0][0] + self._node.live_gather_s
+            if self._is_busy and len(self._due) < self._node.live_batch and begins_s > self._machine.now_s:
+                self._machine.at(begins_s, self._begin)
+                return
             self._idle_workers -= 1
             size = min(len(self._due), self._node.live_batch)
             self._judge([heapq.heappop(self._due)[2] for _ in range(size)])

@@ -69,6 +69,7 @@ class Node:
     max_waiting: int
     live_workers: int
     live_batch: int
+    live_gather_s: float
     longest_lag_s: float  # a hop that has waited longer gives way to a later one
     has_generator: bool  # the load comes from this very machine
 

@@ -74,7 +74,9 @@ class Monitor:
     def __init__(self, settings: Settings, catalogue: Catalogue, triton: TritonClient, threads: Threads) -> None:
         self._settings, self._catalogue, self._triton, self._threads = settings, catalogue, triton, threads
         self._sessions: set[Session] = set()
-        self._schedule: Schedule[Session] = Schedule(self._judge, settings.live_workers, settings.live_batch)
+        self._schedule: Schedule[Session] = Schedule(
+            self._judge, settings.live_workers, settings.live_batch, settings.live_gather_s
+        )
         self._sweeper = asyncio.create_task(self._sweep())
         self._lag_s = 0.0  # smoothed, from a hop's last audio to its judgement
         self._trouble = ""  # why calls are not monitored now

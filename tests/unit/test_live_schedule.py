@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -60,7 +61,7 @@ def judge() -> Judge:
 @pytest.fixture
 async def schedule(judge: Judge) -> AsyncIterator[Schedule[Call]]:
     """One worker, busy with a first call until the gate opens."""
-    made: Schedule[Call] = Schedule(judge, workers=1, max_batch=3)
+    made: Schedule[Call] = Schedule(judge, workers=1, max_batch=3, gather_s=0)
     made.add(Call("first"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -133,10 +134,64 @@ async def test_a_batch_that_fails_ends_no_worker(
 
 
 async def test_workers_judge_side_by_side(judge: Judge) -> None:
-    schedule: Schedule[Call] = Schedule(judge, workers=2, max_batch=1)
+    schedule: Schedule[Call] = Schedule(judge, workers=2, max_batch=1, gather_s=0)
     for number in range(4):
         schedule.add(Call(str(number)))
     await judge.until(4)
     await schedule.close()
 
     assert judge.most_under_way == 2
+
+
+LONG_S = 3600.0
+
+
+@pytest.fixture
+async def patient(judge: Judge) -> AsyncIterator[Schedule[Call]]:
+    """A worker that would wait an hour for a full batch, once a first call has come alone and been judged."""
+    made: Schedule[Call] = Schedule(judge, workers=1, max_batch=3, gather_s=LONG_S)
+    made.add(Call("alone", time.monotonic()))
+    await judge.until(1)
+    yield made
+    await made.close()
+
+
+async def test_calls_close_behind_each_other_wait_until_their_batch_is_full(
+    patient: Schedule[Call], judge: Judge
+) -> None:
+    for name in "ab":
+        patient.add(Call(name, time.monotonic()))
+    await asyncio.sleep(0.05)
+    assert judge.batches == [["alone"]]
+
+    patient.add(Call("c", time.monotonic()))
+    await judge.until(4)
+
+    assert judge.batches[1:] == [["a", "b", "c"]]
+
+
+async def test_an_urgent_call_does_not_wait_and_takes_those_along_that_do(
+    patient: Schedule[Call], judge: Judge
+) -> None:
+    patient.add(Call("waits", time.monotonic()))
+    patient.add(Call("urgent", time.monotonic(), Priority.URGENT))
+    await judge.until(3)
+
+    assert judge.batches[1:] == [["urgent", "waits"]]
+
+
+async def test_a_call_that_has_been_due_for_long_does_not_wait(patient: Schedule[Call], judge: Judge) -> None:
+    patient.add(Call("late", time.monotonic() - 2 * LONG_S))
+    await judge.until(2)
+
+    assert judge.batches[1:] == [["late"]]
+
+
+async def test_a_batch_that_does_not_fill_goes_in_the_end(judge: Judge) -> None:
+    schedule: Schedule[Call] = Schedule(judge, workers=2, max_batch=3, gather_s=0.02)
+    for name in "abcd":
+        schedule.add(Call(name, time.monotonic()))
+    await judge.until(4)
+    await schedule.close()
+
+    assert judge.batches == [["a", "b", "c"], ["d"]]

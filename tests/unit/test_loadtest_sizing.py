@@ -38,6 +38,7 @@ NODE = Node(
     max_waiting=128,
     live_workers=3,
     live_batch=8,
+    live_gather_s=0.0,
     longest_lag_s=2.0,
     has_generator=False,
 )
@@ -229,6 +230,19 @@ def test_hops_that_fall_due_together_are_judged_together():
 
     assert outcome.batches == {1: 10, 8: 10}
     assert outcome.lag.count == 90
+
+
+@pytest.mark.parametrize(
+    ("gather_s", "apart_s", "batches"), [(0.03, 0.005, {1: 10, 6: 10}), (0.03, 0.04, {1: 70}), (0.0, 0.005, {1: 70})]
+)
+def test_hops_that_fall_due_close_together_wait_for_each_other(gather_s, apart_s, batches):
+    costs = LiveCosts(FREE, FREE, FREE, FREE, 1.0, FREE)
+    node = Node(**{**NODE.__dict__, "live_gather_s": gather_s})
+    calls = [(apart_s * number, 10.0) for number in range(7)]
+
+    outcome = simulate_live(node, costs, FREE_TRITON, calls, (0.0, 10.5), Rhythm(), SEED)
+
+    assert outcome.batches == batches
 
 
 @pytest.mark.parametrize(("mean", "most_calls"), [(0.5, 4), (10, 21), (1000, 1098), (100_000, 100_978)])
