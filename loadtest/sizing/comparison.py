@@ -40,7 +40,6 @@ def this_node(inputs: Inputs, settings: Settings, *, others: float = 0.0, has_ge
     return Node(
         speeds=tuple(speed * left for speed in inputs.speeds) if others else inputs.speeds,
         processes=inputs.processes,
-        feature_threads=share(settings.feature_threads),
         batcher=inputs.batcher,
         max_in_flight=share(settings.max_in_flight),
         max_waiting=share(settings.max_waiting),

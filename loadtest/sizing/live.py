@@ -111,7 +111,7 @@ class _Monitor:
     ) -> None:
         self._machine, self._node, self._costs, self._triton = machine, node, costs, triton
         self._rhythm, self._chance, self._generator = rhythm, chance, generator
-        self._service = Service(machine, node)
+        self._service = Service(machine)
         self._messages_a_hop = round(rhythm.hop_s / rhythm.message_s)
         self._due: list[tuple[float, int, _Call]] = []
         self._order = itertools.count()

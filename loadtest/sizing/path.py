@@ -63,7 +63,6 @@ class Node:
 
     speeds: Sequence[float]  # of n busy cores together, see Machine
     processes: int  # of the service
-    feature_threads: int  # in each
     batcher: BatcherShape
     max_in_flight: int  # in each process, as the three below
     max_waiting: int
@@ -79,11 +78,14 @@ class Node:
 
 
 class Service:
-    """One process of the service: an event loop and threads that compute features."""
+    """One process of the service: its event loop and the threads that compute features take turns.
 
-    def __init__(self, machine: Machine, node: Node) -> None:
-        self.loop = Threads(machine, 1)
-        self.features = Threads(machine, node.feature_threads)
+    Features let Python's lock go for most of their time, yet a process was never seen to keep more than one core busy:
+    at saturation its threads wait for the lock again and again.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.loop = self.features = Threads(machine, 1)
 
 
 class Triton:

@@ -88,7 +88,7 @@ class _Run:
         self._machine, self._costs, self._chance = machine, costs, chance
         self.triton = triton
         self._services = [
-            (Service(machine, node), _Door(node.max_in_flight, node.max_waiting)) for _ in range(node.processes)
+            (Service(machine), _Door(node.max_in_flight, node.max_waiting)) for _ in range(node.processes)
         ]
         self._generator = Threads(machine, 1) if node.has_generator else None
         self.took_s: list[float] = []

@@ -45,8 +45,8 @@ PATIENT_SERVICE: dict[str, Any] = {
     "triton_timeout_s": 120,
 }
 IDLE_S = 1.0
-# Of a call whose updates nobody reads: gRPC's window of 64 KiB and the session hold some 700 updates, and a busy machine
-# hears up to 15 s of audio for each. None of it is kept.
+# Of a call whose updates nobody reads: gRPC's window of 64 KiB and the session hold some 700 updates, and a busy
+# machine hears up to 15 s of audio for each. None of it is kept.
 MOST_TAKEN_S = 12_000
 
 

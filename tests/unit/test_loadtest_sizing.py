@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from functools import partial
 from statistics import fmean
 
@@ -32,7 +33,6 @@ FREE = 1e-9
 NODE = Node(
     speeds=(1.0, 2.0),
     processes=1,
-    feature_threads=2,
     batcher=BatcherShape(2, 8),
     max_in_flight=32,
     max_waiting=128,
@@ -42,6 +42,7 @@ NODE = Node(
     longest_lag_s=2.0,
     has_generator=False,
 )
+TWO_PROCESSES = replace(NODE, processes=2)
 FREE_TRITON = TritonCosts({1: FREE}, FREE)
 
 
@@ -181,31 +182,30 @@ def test_costs_between_measured_batches_lie_on_a_line():
 
 
 def test_unary_requests_saturate_where_their_costs_fill_the_cores():
-    costs = UnaryCosts(0.004, (UnaryRequest(0.010, 1),), 0.0)
-    triton = TritonCosts({1: 0.006, 8: 0.048}, 0.0)  # a batch saves nothing
+    costs = UnaryCosts(0.002, (UnaryRequest(0.004, 1),), 0.0)
+    triton = TritonCosts({1: 0.014, 8: 0.112}, 0.0)  # a batch saves nothing
 
     outcome = simulate_unary(NODE, costs, triton, rate=110, seconds=60, seed=SEED)
 
-    # The event loop has 0.4 of a core to do, which it can; refusals cost it a visit each.
+    # The service has 0.6 of a core to do, which one process can; refusals cost it a visit each.
     assert outcome.answered_per_s == pytest.approx(2 / 0.020, rel=0.06)
     assert outcome.refused > 0
     assert outcome.cores_busy == pytest.approx(2.0, rel=0.02)
 
 
-def test_an_event_loop_saturates_alone_and_a_second_process_doubles_what_is_answered():
-    costs = UnaryCosts(0.010, (UnaryRequest(FREE, 1),), 0.0)
-    two = Node(**{**NODE.__dict__, "processes": 2})
+def test_a_process_saturates_alone_and_a_second_process_doubles_what_is_answered():
+    costs = UnaryCosts(0.004, (UnaryRequest(0.006, 1),), 0.0)
 
     one_s, two_s = (
         simulate_unary(node, costs, FREE_TRITON, rate=rate, seconds=60, seed=SEED).cores_busy
-        for node, rate in ((NODE, 150), (two, 300))
+        for node, rate in ((NODE, 150), (TWO_PROCESSES, 300))
     )
 
     assert one_s == pytest.approx(1.0, rel=0.02)
     assert two_s == pytest.approx(2.0, rel=0.02)
 
 
-def live(calls, node=NODE, features_s=0.010):
+def live(calls, node=TWO_PROCESSES, features_s=0.010):
     costs = LiveCosts(FREE, FREE, FREE, features_s, 1.0, FREE)
     each = [(number / calls, 20.0) for number in range(calls)]
     return simulate_live(node, costs, FREE_TRITON, each, (1.0, 20.0), Rhythm(), SEED)
@@ -223,7 +223,7 @@ def test_live_calls_are_carried_until_their_hops_fill_the_cores():
 
 def test_hops_that_fall_due_together_are_judged_together():
     costs = LiveCosts(FREE, FREE, FREE, FREE, 1.0, FREE)
-    node = Node(**{**NODE.__dict__, "live_workers": 1})
+    node = replace(NODE, live_workers=1)
     each = [(0.0, 10.0)] * 9
 
     outcome = simulate_live(node, costs, FREE_TRITON, each, (0.0, 10.0), Rhythm(), SEED)
@@ -237,7 +237,7 @@ def test_hops_that_fall_due_together_are_judged_together():
 )
 def test_hops_that_fall_due_close_together_wait_for_each_other(gather_s, apart_s, batches):
     costs = LiveCosts(FREE, FREE, FREE, FREE, 1.0, FREE)
-    node = Node(**{**NODE.__dict__, "live_gather_s": gather_s})
+    node = replace(NODE, live_gather_s=gather_s)
     calls = [(apart_s * number, 10.0) for number in range(7)]
 
     outcome = simulate_live(node, costs, FREE_TRITON, calls, (0.0, 10.5), Rhythm(), SEED)
