@@ -20,8 +20,17 @@ def listeners(port: int) -> list[int]:
 
 
 def cpu_s(programs: Pids) -> dict[str, float]:
-    """Processor seconds so far of every program, with all processes below its own; 0 for one that is gone."""
-    return {name: sum(_seconds(each) for each in _family(pids)) for name, pids in programs.items()}
+    """Processor seconds so far of every program, with all processes below its own; 0 for one that is gone.
+
+    A program that another one has started counts for itself alone.
+    """
+    families = {name: _family(pids) for name, pids in programs.items()}
+
+    def own(name: str) -> set[psutil.Process]:
+        below = (family for other, family in families.items() if other != name and family < families[name])
+        return families[name].difference(*below)
+
+    return {name: sum(_seconds(each) for each in own(name)) for name in programs}
 
 
 def spent_s(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

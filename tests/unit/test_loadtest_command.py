@@ -129,5 +129,20 @@ def test_a_program_is_found_by_its_port_and_its_processor_time_only_grows():
     assert spent["service"] >= 0
 
 
+def test_a_program_that_another_has_started_counts_for_itself_alone():
+    busy = "import time\nwhile time.process_time() < 1: pass\nprint('done', flush=True)\ninput()"
+    before = cpu_s({"generator": [os.getpid()]})
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"done\n"
+        together = cpu_s({"generator": [os.getpid()]})
+        apart = cpu_s({"generator": [os.getpid()], "service": [child.pid]})
+        child.communicate(b"\n")
+
+    assert together["generator"] - before["generator"] >= 0.9
+    assert apart["service"] >= 0.9
+    assert apart["generator"] - before["generator"] < 0.5
+
+
 def test_a_process_that_has_gone_has_spent_nothing_more():
     assert cpu_s({"service": [2**22 + 1]}) == {"service": 0}
