@@ -127,7 +127,7 @@ class _Monitor:
             def act() -> None:
                 if number < messages:
                     self._machine.at(begins_s + (number + 1) * self._rhythm.message_s, send(number + 1))
-                self._generate(self._rhythm.message_s, lambda: self._service.loop.do(self._costs.message_s, hear))
+                self._generate(self._rhythm.message_s, lambda: self._service.do(self._costs.message_s, hear))
 
             return act
 
@@ -183,7 +183,7 @@ class _Monitor:
                 answered()
 
         def answered() -> None:
-            service.loop.do(costs.batch_s / 2 + costs.hop_s * len(batch), told)
+            service.do(costs.batch_s / 2 + costs.hop_s * len(batch), told)
 
         def told() -> None:
             now_s = self._machine.now_s
@@ -195,4 +195,4 @@ class _Monitor:
             self._idle_workers += 1
             self._begin()
 
-        service.loop.do(costs.batch_s / 2, lambda: service.features.do(costs.features_s * len(batch), ask))
+        service.do(costs.batch_s / 2, lambda: service.do(costs.features_s * len(batch), ask))

@@ -1,4 +1,4 @@
-"""The path of a request through one machine: event loops, feature threads, Triton; and what each step costs.
+"""The path of a request through one machine: processes of the service, Triton; and what each step costs.
 
 Times are seconds of one core that nobody else uses; how cores slow each other is the machine's (`engine.Machine`).
 """
@@ -30,7 +30,7 @@ class TritonCosts:
 
 @dataclass(frozen=True)
 class UnaryRequest:
-    """What one recording asks for: time in the feature threads, and rows of Triton's batch."""
+    """What one recording asks for: time for its features, and rows of Triton's batch."""
 
     features_s: float
     rows: int
@@ -77,15 +77,15 @@ class Node:
         return len(self.speeds)
 
 
-class Service:
-    """One process of the service: its event loop and the threads that compute features take turns.
+class Service(Threads):
+    """One process of the service: one thread's worth of work, event loop and features alike.
 
-    Features let Python's lock go for most of their time, yet a process was never seen to keep more than one core busy:
-    at saturation its threads wait for the lock again and again.
+    Features have threads of their own and let Python's lock go for most of their time, and yet no process was seen to
+    keep more than one core busy. Why was not found; what helps is a second process.
     """
 
     def __init__(self, machine: Machine) -> None:
-        self.loop = self.features = Threads(machine, 1)
+        super().__init__(machine, 1)
 
 
 class Triton:

@@ -12,7 +12,7 @@ from loadtest.open_loop import arrivals_s
 from loadtest.sizing.engine import Act, Machine, Threads
 from loadtest.sizing.path import Node, Service, Triton, TritonCosts, UnaryCosts
 
-# A request is in the event loop when it comes, between its two visits to the feature threads, before Triton and after.
+# A request is in the event loop when it comes, between its two visits to the threads, before Triton and after.
 # How its time there is spread over them was not measured; only how long requests wait for each other depends on it.
 LOOP_VISITS: Final = 4
 REFUSAL_VISITS: Final = 1  # of one that finds the door shut
@@ -99,23 +99,23 @@ class _Run:
         visit_s, features_s = self._costs.loop_s / LOOP_VISITS, sample.features_s / 2
 
         def send() -> None:
-            service.loop.do(visit_s, come)
+            service.do(visit_s, come)
 
         def come() -> None:
             if not door.enter(prepare):
-                service.loop.do(visit_s * (REFUSAL_VISITS - 1), refuse)
+                service.do(visit_s * (REFUSAL_VISITS - 1), refuse)
 
         def refuse() -> None:
             self._generate(lambda: None)
 
         def prepare() -> None:
-            service.features.do(features_s, lambda: service.loop.do(visit_s, batch))
+            service.do(features_s, lambda: service.do(visit_s, batch))
 
         def batch() -> None:
-            service.features.do(features_s, lambda: service.loop.do(visit_s, ask))
+            service.do(features_s, lambda: service.do(visit_s, ask))
 
         def ask() -> None:
-            self.triton.ask(sample.rows, lambda: service.loop.do(visit_s, answer))
+            self.triton.ask(sample.rows, lambda: service.do(visit_s, answer))
 
         def answer() -> None:
             door.leave()
