@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 LAST_ANSWERS_S: Final = 0.2  # for the last answers to leave the machine
 SPARE_RPCS: Final = 64
+SENT_AHEAD_BYTES: Final = 2**20  # a stream, before its messages are read
 PING_AFTER_MS: Final = 20_000
 PING_TIMEOUT_MS: Final = 10_000
 MESSAGE_OVERHEAD_BYTES: Final = 16 * 2**20  # over the largest audio, so that a larger one is refused with a reason
@@ -123,6 +124,10 @@ def _server(settings: Settings, *, shares_port: bool) -> grpc.aio.Server:
             ("grpc.max_receive_message_length", settings.max_audio_bytes + MESSAGE_OVERHEAD_BYTES),
             ("grpc.max_send_message_length", MAX_TENSOR_BYTES + MESSAGE_OVERHEAD_BYTES),
             ("grpc.so_reuseport", int(shares_port)),  # a second service there is a mistake, and must be told so
+            # By itself gRPC widens what may be sent ahead, as far as tens of MiB a stream, which this process must hold
+            # for whoever sends and never reads an answer.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", SENT_AHEAD_BYTES),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
             # A gateway that has lost its power says nothing: its calls end when it does not answer a ping.

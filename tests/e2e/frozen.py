@@ -59,4 +59,12 @@ class Frozen:
     def _processes(self) -> list[int]:
         """Those whose command line names a file of the model."""
         mark = f"{self._triton.model_repository / self._model}/".encode()
-        return [each for each in self._triton.processes() if mark in Path(f"/proc/{each}/cmdline").read_bytes()]
+        return [each for each in self._triton.processes() if mark in _command_line(each)]
+
+
+def _command_line(pid: int) -> bytes:
+    """What the process was started with; nothing where it has ended since it was listed."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

@@ -45,7 +45,7 @@ PATIENT_SERVICE: dict[str, Any] = {
     "triton_timeout_s": 120,
 }
 IDLE_S = 1.0
-MOST_TAKEN_S = 2000  # of a call whose updates nobody reads, gRPC's own buffers included; 16 MB
+MOST_TAKEN_S = 500  # of a call whose updates nobody reads, gRPC's own buffers included; 4 MB
 
 
 @pytest.fixture(scope="module")
