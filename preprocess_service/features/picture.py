@@ -24,12 +24,13 @@ _PEAKS_BGR: Final = np.array([0.25, 0.5, 0.75], np.float32)
 
 
 def picture(samples: Samples) -> Picture:
-    """Draws at most 5 s of samples (n,) at 22,050 Hz as (SIZE, SIZE, 3) float32.
+    """Draws at most 5 s of telephone sound (n,) at 22,050 Hz as (SIZE, SIZE, 3) float32.
 
     Time runs to the right and pitch upwards; a shorter recording fills the width all the same. Blue, green and red
     stand in the last axis with the ImageNet means subtracted, as VGG-16's published weights want them.
     """
-    return of_mel(mel.power_to_db(mel.mel_power(samples[:WINDOW_SAMPLES])))
+    heard = samples[:WINDOW_SAMPLES]
+    return of_mel(mel.power_to_db(mel.centred_power(heard, mel.frame_count(len(heard)))))
 
 
 def of_mel(decibels: mel.Spectrogram) -> Picture:

@@ -17,13 +17,12 @@ from preprocess_service.features.audio import TELEPHONE_RATE_HZ, Samples
 from preprocess_service.features.inputs import AudioFeature
 from preprocess_service.features.live.resampling import Resampler
 from preprocess_service.features.live.sliding import Sliding
-from preprocess_service.features.mel import FFT_SIZE, HOP, SAMPLE_RATE_HZ, Spectrogram
+from preprocess_service.features.mel import EDGE_FRAMES, FFT_SIZE, HOP, SAMPLE_RATE_HZ, Spectrogram
 from preprocess_service.model_spec import MEL, MFCC, WAVEFORM, ModelSpec
 
 CLIPPED_LEVEL: Final = 0.98  # of full scale
 BLOCK_S: Final = 2.0  # fed at once: a long piece needs no larger buffers
 _HALF: Final = FFT_SIZE // 2
-_EDGE_FRAMES: Final = _HALF // HOP  # that silence before a window reaches into
 _KEPT_SAMPLES: Final = mel.MULTIMODAL_SAMPLES + FFT_SIZE + HOP  # the longest window, the last frames and the grid
 _SLACK_SAMPLES: Final = round((BLOCK_S + 0.1) * SAMPLE_RATE_HZ)
 _FLOOR_DB: Final = float(mel.decibels(np.zeros((1, 1), np.float32))[0, 0])  # of a frame without any sound
@@ -143,32 +142,24 @@ class LiveAudio:
 
     def _add_frames(self) -> None:
         """Computes the frames that have become whole; the first ones of all begin before the audio, in silence."""
-        first = self._frames.end
-        count = (self.available - _HALF) // HOP + 1 - first
-        if count > 0:
-            power = mel.frames_power(self._padded(first, first + count - 1, 0, self.available))
-            self._frames.append(mel.decibels(power))
+        first, stop = self._frames.end, (self.available - _HALF) // HOP + 1
+        begin = range(first, min(stop, EDGE_FRAMES))
+        if begin:
+            self._frames.append(mel.decibels(mel.edge_power(self._samples.view(0, self.available)[0], begin)))
+            first = begin.stop
+        if first < stop:
+            inside = self._samples.view(first * HOP - _HALF, (stop - 1) * HOP + _HALF)[0]
+            self._frames.append(mel.decibels(mel.inner_power(inside)))
 
     def _decibels(self, span: Span, count: int) -> Spectrogram:
         """Absolute decibels (BANDS, count) of frames from the span's start on, silence before and after it."""
-        first = span.start // HOP
+        first, length = span.start // HOP, span.end - span.start
         found = np.full((mel.BANDS, count), _FLOOR_DB, np.float32)
-        heads = _EDGE_FRAMES if first else 0
-        sound = min(count, -(-(span.end - span.start + _HALF) // HOP))  # frames that any sound reaches
-        whole = max(heads, min(sound, (span.end - span.start - _HALF) // HOP + 1))  # up to which silence does not
-        found[:, heads:whole] = self._frames.view(first + heads, first + whole)
-        edges = [each for each in (range(heads), range(whole, sound)) if each]
-        if edges:
-            parts = [self._padded(first + edge[0], first + edge[-1], span.start, span.end) for edge in edges]
-            power = mel.block_power(np.concatenate([mel.frames_of(part) for part in parts]))
-            found[:, [number for edge in edges for number in edge]] = mel.decibels(power)
+        whole, cut = mel.whole_frames(length, count), mel.cut_frames(length, count)
+        found[:, whole.start : whole.stop] = self._frames.view(first + whole.start, first + whole.stop)
+        if cut:
+            found[:, cut] = mel.decibels(mel.edge_power(self._samples.view(span.start, span.end)[0], cut))
         return found
-
-    def _padded(self, first: int, last: int, start: int, end: int) -> Samples:
-        """The samples under frames `first` to `last`, silence before `start` and from `end` on."""
-        begin, stop = first * HOP - _HALF, last * HOP + _HALF
-        inside = self._samples.view(max(begin, start), min(stop, end))[0]
-        return np.pad(inside, (max(0, start - begin), max(0, stop - end)))
 
     def _add(self, spans: deque[Span], after: int, count: int) -> None:
         """Adds a stretch, counted in the party's own samples; one close behind the last becomes part of it, so that
