@@ -82,9 +82,7 @@ class OperatingPoint(_Part):
 
     def calibrate(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Network outputs to calibrated probabilities of the same shape."""
-        clipped = np.clip(probabilities.astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-        logits = self.scale * np.log(clipped / (1 - clipped)) + self.offset
-        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+        return _platt(probabilities, self.scale, self.offset)
 
 
 class Decision(_Part):
@@ -98,8 +96,17 @@ class Decision(_Part):
 
     def calibrate(self, probabilities: NDArray[np.float32], has_words: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Network outputs (rows,) to calibrated probabilities; a row without words (rows,) counts as heard only."""
-        heard, read = self.without_transcript.calibrate(probabilities), self.with_transcript.calibrate(probabilities)
-        return np.where(has_words, read, heard)
+        read, heard = self.with_transcript, self.without_transcript
+        scale, offset = np.where(has_words, read.scale, heard.scale), np.where(has_words, read.offset, heard.offset)
+        return _platt(probabilities, scale, offset)
+
+
+def _platt(
+    probabilities: NDArray[np.float32], scale: float | NDArray[np.float64], offset: float | NDArray[np.float64]
+) -> NDArray[np.float32]:
+    clipped = np.clip(probabilities.astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    logits = scale * np.log(clipped / (1 - clipped)) + offset
+    return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
 class AlertFigures(_Part):

@@ -32,7 +32,7 @@ from preprocess_service.verdict import Times, VerdictWarning
 
 CLIPPED_SHARE: Final = 0.01
 SHORT_S: Final = 1.0
-QUICK_BYTES: Final = 2**17  # a WAV file of 8 s; the header of a hostile one of that size is read in 5 ms
+SHORT_WAV_BYTES: Final = 2**17  # 16 s of mu-law, and at most about two minutes in any encoding
 LONG_WINDOWS: Final = 3  # thresholds are fitted on recordings of one or two windows
 
 
@@ -82,17 +82,21 @@ class Prepared:
 def cost(question: Question, max_s: float) -> int:
     """What a question weighs at the door, in short questions: a minute of audio or 500 signs of text weigh as one.
 
-    Audio of unknown length weighs as the longest that is taken. Raises InvalidAudio where the header is none.
+    Audio of unknown length weighs as the longest that is taken. Raises InvalidAudio where the header is none, but for
+    short WAV files, which are not opened twice.
     """
-    audio_s = min(duration_s(question.audio, question.audio_format), max_s)
-    return 1 + int(audio_s / 60) + len(question.transcript) // 500
+    audio_s = 0.0 if _is_short_wav(question) else duration_s(question.audio, question.audio_format)
+    return 1 + int(min(audio_s, max_s) / 60) + len(question.transcript) // 500
 
 
 def is_quickly_weighed(question: Question) -> bool:
     """Whether `cost` takes less time than a thread would to be asked for it."""
-    if question.audio_format.encoding is not Encoding.FILE:
-        return True
-    return question.audio[:4] == b"RIFF" and len(question.audio) <= QUICK_BYTES
+    return question.audio_format.encoding is not Encoding.FILE or _is_short_wav(question)
+
+
+def _is_short_wav(question: Question) -> bool:
+    audio = question.audio
+    return question.audio_format.encoding is Encoding.FILE and audio[:4] == b"RIFF" and len(audio) <= SHORT_WAV_BYTES
 
 
 def check(question: Question, max_s: float) -> None:
