@@ -128,6 +128,7 @@ class TritonProcess:
             *(str(self.python), str(LAUNCHER), "--model-repository", str(self.model_repository)),
             *("--host", HOST, "--grpc-port", str(self.grpc_port), "--http-port", str(self.http_port)),
             *("--metrics-port", str(self.metrics_port), "--shm-prefix", self.shm_prefix, "--exit-timeout", "10"),
+            *("--nice", "0"),  # other tests run beside it
             *self.options,
         ]
 

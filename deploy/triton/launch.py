@@ -28,6 +28,11 @@ BACKEND = HERE / "backends" / "onnxruntime"
 DEFAULT_RUNTIME_DIRECTORY = HERE.parents[1] / "build" / "triton-backends"
 WHEEL = "nvidia-pytriton"
 STUB = "triton_python_backend_stub"
+# Where inference takes the core from the one thread of the service that holds Python's lock, all its threads wait. Of
+# two cores, the service then kept one busy at most; so it goes first, and inference takes what is left, which is as
+# much as before.
+CPU_NICE = 10
+LARGEST_NICE = 19
 PORT_OPTIONS = ("http", "grpc", "metrics")
 
 
@@ -263,6 +268,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--stub-timeout", type=int, default=120, metavar="S", help="time for a model to load (default %(default)s)")
     # The process id survives exec, so the default is unique on a machine and tells whose shared memory it is.
     add("--shm-prefix", default=f"triton_{os.getpid()}_", help="name prefix of shared memory regions")
+    add("--nice", type=int, metavar="N", help=f"0 to {LARGEST_NICE} (profile cpu: {CPU_NICE}, others: 0)")
     add("--verbose", action="store_true")
     add("server_options", nargs="*", metavar="-- OPTION", help="after --, handed to tritonserver as they are")
     options = parser.parse_args(arguments)
@@ -271,6 +277,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     stray = [option for option in options.server_options if not option.startswith("-")]
     if stray:
         parser.error(f"{stray[0]!r}; what goes to tritonserver is written --option=value, after --")
+    if options.nice is None:
+        options.nice = CPU_NICE if options.profile == "cpu" else 0
+    if not 0 <= options.nice <= LARGEST_NICE:
+        parser.error(f"--nice {options.nice}; it must be 0 to {LARGEST_NICE}")
     if options.exit_timeout < 0:
         parser.error(f"--exit-timeout {options.exit_timeout}; it must not be negative")
     return options
@@ -285,6 +295,7 @@ def launch(options: argparse.Namespace) -> NoReturn:
     check_ports(options)
     server = str(distribution.server / "bin" / "tritonserver")
     environment = server_environment(distribution, interpreter, backends)
+    os.nice(options.nice)
     os.execve(server, [server, *server_arguments(options, repository, backends)], environment)  # noqa: S606
 
 

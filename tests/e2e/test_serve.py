@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.triton_process import HOST, REPOSITORY_ROOT, free_ports, wait_until
@@ -63,6 +64,11 @@ class Serve:
         mark = f"WIGEUP_PORT={self._settings['PORT']}\0".encode()
         return [int(environ.parent.name) for environ in Path("/proc").glob("[0-9]*/environ") if mark in _bytes(environ)]
 
+    def niceness(self) -> dict[str, int]:
+        """By how much each program lets others go first, beyond the tests themselves."""
+        programs = [psutil.Process(pid) for pid in self.programs()]
+        return {each.name(): each.nice() - psutil.Process().nice() for each in programs}
+
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
@@ -112,6 +118,7 @@ def test_classifies_a_sample_and_ends_with_everything_it_started(serve, name):
     assert "wigeup classify data/synthetic/" in serve.output()
     assert "EMERGENCY" in serve.output().upper()
     assert len(serve.programs()) >= 3  # itself, Triton, the service
+    assert serve.niceness() == {"tritonserver": 10, "triton_python_b": 10, "python": 0}
 
     serve.process.send_signal(signal.Signals[name])
     serve.process.send_signal(signal.SIGINT)  # impatience changes nothing

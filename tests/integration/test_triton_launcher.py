@@ -76,6 +76,8 @@ def test_refuses_an_occupied_port(tmp_path: Path) -> None:
         (["--http-port", "70000"], "--http-port 70000; a port is 1 to 65535"),
         (["--host", "192.0.2.1"], "on 192.0.2.1: Cannot assign requested address"),
         (["--load-model", "vgg16"], "--load-model vgg16; it needs --model-control-mode explicit"),
+        (["--nice", "20"], "--nice 20; it must be 0 to 19"),
+        (["--nice", "-1"], "--nice -1; it must be 0 to 19"),
         (["poll"], "'poll'; what goes to tritonserver is written --option=value, after --"),
         (["--runtime-directory", "/proc/nowhere"], "--runtime-directory /proc/nowhere"),
     ],

@@ -26,7 +26,7 @@ PROFILE: Final = "${WIGEUP_TRITON_PROFILE:-gpu}"
 ENGINES: Final = f"${{WIGEUP_ENGINES:-engines}}:{ENGINE_FOLDER}"
 # Where the wheel's server and NVIDIA's image must differ: there is a Python-based backend in one only.
 WHEEL_ONLY: Final = ("--backend-directory=", "--model-load-thread-count=", "--backend-config=python,")
-DIFFERS_BY_IMAGE: Final = {"image", "build", "command", "user", "deploy", "healthcheck", "volumes"}
+DIFFERS_BY_IMAGE: Final = {"cpu_shares", "image", "build", "command", "user", "deploy", "healthcheck", "volumes"}
 
 
 def document(name: str) -> dict[str, Any]:
@@ -89,6 +89,18 @@ def test_cpu_image_serves_the_cpu_profile() -> None:
     assert (program, script) == ("python", "launch.py")
     assert (parsed.profile, parsed.host, parsed.model_repository) == ("cpu", "0.0.0.0", Path("/models"))
     assert "--model-config-name=cpu" in launch.server_arguments(parsed, parsed.model_repository, Path("/backends"))
+
+
+def test_inference_on_cores_goes_behind_the_service() -> None:
+    """Niceness counts within a container, shares between them."""
+    nice = {
+        profile: launch.parse_arguments(["--model-repository", "/models", "--profile", profile]).nice
+        for profile in ("cpu", "gpu", "gpu-tensorrt")
+    }
+
+    assert nice == {"cpu": 10, "gpu": 0, "gpu-tensorrt": 0}
+    assert service(COMPOSE_FILE, "triton")["cpu_shares"] == 128
+    assert not any("cpu_shares" in service(file, "preprocess") for file in FILES)
 
 
 def test_cpu_triton_loads_what_it_is_told_as_the_gpu_triton_does() -> None:

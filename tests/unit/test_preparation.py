@@ -5,6 +5,7 @@ import pytest
 from preprocess_service.errors import InvalidAudio
 from preprocess_service.features.audio import AudioFormat, Encoding
 from preprocess_service.preparation import SHORT_WAV_BYTES, Question, cost, is_quickly_weighed
+from tests.unit.recordings import file_bytes, speech_like
 
 MULAW = AudioFormat(Encoding.MULAW, 8000, 1)
 
