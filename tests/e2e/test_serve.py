@@ -118,7 +118,7 @@ def test_classifies_a_sample_and_ends_with_everything_it_started(serve, name):
     assert "wigeup classify data/synthetic/" in serve.output()
     assert "EMERGENCY" in serve.output().upper()
     assert len(serve.programs()) >= 3  # itself, Triton, the service
-    assert serve.niceness() == {"tritonserver": 10, "triton_python_b": 10, "python": 0}
+    assert serve.niceness() == {"tritonserver": 10, "triton_python_backend_stub": 10, "python": 0}
 
     serve.process.send_signal(signal.Signals[name])
     serve.process.send_signal(signal.SIGINT)  # impatience changes nothing
