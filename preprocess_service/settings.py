@@ -23,8 +23,8 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 def fitting_workers(cores: int) -> int:
     """Half as many as cores, since Triton needs as much of them for live calls as the service.
 
-    Measured on two cores: one worker holds 386 live calls, two hold 351, whose batches are smaller, and take twice the
-    memory; two answer a fifth more unary calls at saturation, where that is what matters.
+    Measured on two cores, before Triton gave way to the service: one worker held 386 live calls, two held 351, whose
+    batches are smaller, and took twice the memory; two answered a fifth more unary calls at saturation.
     """
     return max(1, cores // 2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Final
 
 from loadtest.live_result import Limits
@@ -65,10 +66,19 @@ def live_at(inputs: Inputs, node: Node, calls: int, seconds: float) -> LiveOutco
 
 def unary_saturation(inputs: Inputs, node: Node, seconds: float = SEARCH_S) -> float:
     """Requests a second that are answered when a good deal more come."""
-    answered = len(node.speeds) / inputs.unary.loop_s  # more than can be
+    answered = guessed_rate(inputs, node)
     for _ in range(SEARCHES):
         answered = unary_at(inputs, node, FRACTIONS[-1] * answered, seconds).answered_per_s
     return answered
+
+
+def guessed_rate(inputs: Inputs, node: Node) -> float:
+    """About as many requests a second as fill the cores if each is a batch: refusals would take the service's time if
+    it were far too many."""
+    unary = inputs.unary
+    each_s = unary.loop_s + (unary.generator_s if node.has_generator else 0)
+    each_s += fmean(each.features_s + between(inputs.triton.batch_s, each.rows) for each in unary.requests)
+    return node.speeds[-1] / each_s
 
 
 def live_saturation(inputs: Inputs, node: Node, seconds: float = LIVE_S) -> int:
