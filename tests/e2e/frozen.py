@@ -34,13 +34,13 @@ class Frozen:
         self._triton, self._model = triton, model
         self._stopped: list[int] = []
 
-    def has_waiting_requests(self) -> bool:
-        """Whether Triton holds requests back because the model is at work on another."""
+    def has_waiting_requests(self, count: int = 1) -> bool:
+        """Whether Triton holds so many requests back because the model is at work on another."""
         url = f"http://{HOST}:{self._triton.metrics_port}/metrics"
         with _direct.open(url, timeout=30) as answer:
             pattern = rf'^nv_inference_pending_request_count{{model="{self._model}",.*}} (\d+)$'
             counts = re.findall(pattern, answer.read().decode(), re.MULTILINE)
-        return any(int(count) for count in counts)
+        return sum(map(int, counts)) >= count
 
     def __enter__(self) -> Frozen:
         if not wait_until(lambda: bool(self._processes()), 60, 0.005):

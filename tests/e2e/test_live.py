@@ -40,15 +40,23 @@ def long_call(test_clips) -> bytes:
 
 
 def test_the_last_window_of_a_short_call_is_the_verdict_on_its_recording(service, client, test_clips):
+    compared = 0
     for seed, clip in enumerate(clip for clip in test_clips if len(mulaw_of(clip)) < 7 * 8000):
         data = mulaw_of(clip)
-        verdict = client.classify(data, format=AudioFormat.mulaw(), transcript=clip.text)
+        asked = {"format": AudioFormat.mulaw(), "transcript": clip.text}
+        if len(client.preprocess(data, **asked).rows) > 1:
+            continue  # more words than a window reads: the verdict is on the strongest twelve, the window on the last
+        compared += 1
+        verdict = client.classify(data, **asked)
 
         heard = converse(service.address, messages(data, seed=seed, text=clip.text))
 
         assert heard.updates[-1].caller.probability == pytest.approx(verdict.probability, abs=TOLERANCE)
-        assert heard.updates[-1].caller.kinds[0].name == verdict.kinds[0].name
+        likeliest = verdict.kinds[0]  # of two that are as likely, either may come first
+        kinds = {each.name: each.probability for each in heard.updates[-1].caller.kinds}
+        assert kinds[likeliest.name] == pytest.approx(likeliest.probability, abs=TOLERANCE)
         assert heard.summary.audio_s == pytest.approx(verdict.audio_s)
+    assert compared >= 3
 
 
 def test_an_update_comes_for_every_hop_however_the_audio_is_cut(service, long_call):

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from tests.hearing import hearing
 from tests.triton_process import HOST, REPOSITORY_ROOT, free_ports, wait_until
 
 LIMIT_S = 240.0
@@ -33,7 +34,7 @@ class Serve:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WIGEUP_")}
         proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "grpc_proxy"), NOWHERE)
         self.process = subprocess.Popen(
-            [sys.executable, "deploy/serve.py", *self._options()],
+            hearing([sys.executable, "deploy/serve.py", *self._options()]),
             cwd=REPOSITORY_ROOT,
             env=kept | proxies | {f"WIGEUP_{name}": value for name, value in self._settings.items()},
             stdin=subprocess.DEVNULL,
@@ -41,7 +42,6 @@ class Serve:
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
-            preexec_fn=_hear_signals,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,12 +82,6 @@ class Serve:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             self._written.extend(lines)
-
-
-def _hear_signals() -> None:
-    # Tests run in the background, or under nohup, hand ignored signals down, and an ignored one stays ignored.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _bytes(environ: Path) -> bytes:

@@ -19,6 +19,7 @@ from preprocess_service.contract import MODEL_FILE, newest_version
 from preprocess_service.features import g711, mel
 from preprocess_service.front_end import ENSEMBLES, FRONT_END
 from preprocess_service.model_spec import MULTIMODAL
+from tests.e2e.frozen import Frozen
 from tests.service_process import ServiceProcess
 from tests.triton_process import REPOSITORY_ROOT, TritonProcess, wait_until
 from tests.unit.recordings import file_bytes, speech_like
@@ -187,7 +188,10 @@ def test_concurrent_callers_get_their_own_answers_from_shared_batches(
     with triton_grpc.InferenceServerClient(triton.grpc_address) as server:
         before = server.get_inference_statistics(FRONT_END.name).model_stats[0]
         with ThreadPoolExecutor(16) as pool:
-            together = list(pool.map(lambda pcm: ask(by_audio, pcm).probability, pcms * 6))
+            with Frozen(triton, FRONT_END.name) as frozen:
+                calls = [pool.submit(ask, by_audio, pcm) for pcm in pcms * 6]
+                assert wait_until(lambda: frozen.has_waiting_requests(4), WAIT_S)
+            together = [call.result().probability for call in calls]
         after = server.get_inference_statistics(FRONT_END.name).model_stats[0]
 
     np.testing.assert_allclose(together, alone * 6, atol=1e-4)

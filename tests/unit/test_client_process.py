@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hearing import hearing
 from tests.unit.stub_service import HANGING_MODEL, Service, nobody_listening, serving
 
 
@@ -71,12 +72,12 @@ def test_progress_goes_to_a_terminal_s_standard_error(service: Service, folder: 
 def test_interrupt_is_clean(service: Service, folder: Path) -> None:
     clip = str(folder / "신고-0.wav")
     process = subprocess.Popen(
-        [sys.executable, "-m", "client", "classify", clip, "--model", HANGING_MODEL, "--address", service.address],
+        hearing(
+            [sys.executable, "-m", "client", "classify", clip, "--model", HANGING_MODEL, "--address", service.address]
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests run in the background hand an ignored SIGINT down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert service.triage.asked.wait(timeout=60)
     process.send_signal(signal.SIGINT)
