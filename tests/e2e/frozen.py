@@ -12,7 +12,7 @@ from types import TracebackType
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from tests.triton_process import HOST, TritonProcess, wait_until
+from tests.triton_process import HOST, TritonProcess, file_of_process, wait_until
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this loopback
 
@@ -59,12 +59,4 @@ class Frozen:
     def _processes(self) -> list[int]:
         """Those whose command line names a file of the model."""
         mark = f"{self._triton.model_repository / self._model}/".encode()
-        return [each for each in self._triton.processes() if mark in _command_line(each)]
-
-
-def _command_line(pid: int) -> bytes:
-    """What the process was started with; nothing where it has ended since it was listed."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
+        return [each for each in self._triton.processes() if mark in file_of_process(each, "cmdline")]

@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.hearing import hearing
-from tests.triton_process import HOST, REPOSITORY_ROOT, free_ports, wait_until
+from tests.triton_process import HOST, REPOSITORY_ROOT, file_of_process, free_ports, wait_until
 
 LIMIT_S = 240.0
 NOWHERE = "http://127.0.0.1:9"  # a proxy that nobody runs
@@ -62,7 +62,8 @@ class Serve:
     def programs(self) -> list[int]:
         """Processes of this run that live, the stubs of Triton too: all have its port in their environment."""
         mark = f"WIGEUP_PORT={self._settings['PORT']}\0".encode()
-        return [int(environ.parent.name) for environ in Path("/proc").glob("[0-9]*/environ") if mark in _bytes(environ)]
+        running = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+        return [pid for pid in running if mark in file_of_process(pid, "environ")]
 
     def niceness(self) -> dict[str, int]:
         """By how much each program lets others go first, beyond the tests themselves."""
@@ -82,13 +83,6 @@ class Serve:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             self._written.extend(lines)
-
-
-def _bytes(environ: Path) -> bytes:
-    try:
-        return environ.read_bytes()
-    except OSError:  # it ended meanwhile, or is another user's
-        return b""
 
 
 @pytest.fixture
