@@ -22,9 +22,9 @@ def starts_s(calls: int, hop_s: float) -> list[float]:
     return [(number % hops + number / calls) * hop_s for number in range(calls)]
 
 
-async def keep_time(agenda: Iterable[tuple[float, Item]], act: Callable[[Item], None]) -> None:
+async def keep_time(agenda: Iterable[tuple[float, Item]], act: Callable[[Item], None], tick_s: float = TICK_S) -> None:
     """Calls `act` for every item of an agenda sorted by time (of `time.monotonic`), never before its time."""
     for due_at, item in agenda:
         while (wait_s := due_at - time.monotonic()) > 0:  # noqa: ASYNC110 - time is what it waits for
-            await asyncio.sleep(max(wait_s, TICK_S))
+            await asyncio.sleep(max(wait_s, tick_s))
         act(item)

@@ -32,7 +32,8 @@ from preprocess_service.verdict import Times, VerdictWarning
 
 CLIPPED_SHARE: Final = 0.01
 SHORT_S: Final = 1.0
-SHORT_WAV_BYTES: Final = 2**17  # 16 s of mu-law, and at most about two minutes in any encoding
+SHORT_BYTES: Final = 2**17  # of a WAV file: 16 s of mu-law, and at most about two minutes in any encoding
+SHORT_CHARS: Final = 150  # about 3 ms of Okt
 LONG_WINDOWS: Final = 3  # thresholds are fitted on recordings of one or two windows
 
 
@@ -94,9 +95,16 @@ def is_quickly_weighed(question: Question) -> bool:
     return question.audio_format.encoding is not Encoding.FILE or _is_short_wav(question)
 
 
+def is_short(question: Question) -> bool:
+    """Whether its features take a few milliseconds."""
+    return (
+        is_quickly_weighed(question) and len(question.audio) <= SHORT_BYTES and len(question.transcript) <= SHORT_CHARS
+    )
+
+
 def _is_short_wav(question: Question) -> bool:
     audio = question.audio
-    return question.audio_format.encoding is Encoding.FILE and audio[:4] == b"RIFF" and len(audio) <= SHORT_WAV_BYTES
+    return question.audio_format.encoding is Encoding.FILE and audio[:4] == b"RIFF" and len(audio) <= SHORT_BYTES
 
 
 def check(question: Question, max_s: float) -> None:

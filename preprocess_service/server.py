@@ -27,6 +27,7 @@ from preprocess_service.shelf import Shelf
 from preprocess_service.threads import Threads
 from preprocess_service.triage import Triage
 from preprocess_service.triton import TritonClient
+from preprocess_service.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +58,9 @@ async def serve(settings: Settings, shelf: Shelf, line: Line | None) -> None:
     catalogue = Catalogue(settings, triton, shelf)
     if line is not None:
         line.checked()
-    threads = Threads(settings.feature_threads)
-    triage = Triage(settings, catalogue, triton, threads)
-    monitor = Monitor(settings, catalogue, triton, threads)
+    threads, turns = Threads(settings.feature_threads), Turns()
+    triage = Triage(settings, catalogue, triton, threads, turns)
+    monitor = Monitor(settings, catalogue, triton, threads, turns)
     health_servicer = health_aio.HealthServicer()
     readiness = Readiness(catalogue, health_servicer, settings.canary_interval_s)
     server = _server(settings, shares_port=line is not None)

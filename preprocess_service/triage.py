@@ -26,6 +26,7 @@ from preprocess_service.repository import ServedModel
 from preprocess_service.settings import Settings
 from preprocess_service.threads import Threads
 from preprocess_service.triton import Answer, Arrays, TritonClient
+from preprocess_service.turns import Turns
 from preprocess_service.verdict import Times, Verdict, calibrated, likeliest_kinds, timeline
 
 T = TypeVar("T")
@@ -46,10 +47,13 @@ class Scored:
 
 
 class Triage:
-    """Answers questions; features are computed in threads, off the event loop."""
+    """Answers questions; features of short ones are computed in turn, those of others in threads."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, triton: TritonClient, threads: Threads) -> None:
-        self._settings, self._catalogue, self._triton, self._threads = settings, catalogue, triton, threads
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, triton: TritonClient, threads: Threads, turns: Turns
+    ) -> None:
+        self._settings, self._catalogue, self._triton = settings, catalogue, triton
+        self._threads, self._turns = threads, turns
         self._admission = Admission(settings.max_in_flight, settings.max_waiting)
         by_audio = settings.front_end == "triton"
         self._ensembles = Ensembles(triton, threads, settings.load_timeout_s, wanted=by_audio)
@@ -89,9 +93,9 @@ class Triage:
             return prepared, times, prepared.batch(prepared.rows[: max(1, served.max_batch_size)])
 
         async with self._admitted(question, deadline) as (served, load_ms, wait_ms):
-            # One thread's work: every change between a thread and the event loop costs both.
-            by_audio = self._ensembles.serves(served)
-            prepared, times, first = await self._threads.run(begin, served, by_audio=by_audio)
+            # In one piece: every change between a thread and the event loop costs both.
+            run = self._turns.run if preparation.is_short(question) else self._threads.run
+            prepared, times, first = await run(begin, served, by_audio=self._ensembles.serves(served))
             scored = await self._score(prepared, first, question.priority, deadline)
         point = served.contract.decision.point(has_transcript=bool(prepared.ids))
         strongest = int(scored.scores.argmax())

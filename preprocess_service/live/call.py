@@ -175,6 +175,11 @@ class LiveCall:
         return (self._position - self._taken) / self._rate_hz
 
     @property
+    def longest_unread(self) -> int:
+        """Signs of the longest segment whose words have not been told apart yet."""
+        return max(party.words.longest_unread for party in self._parties)
+
+    @property
     def is_due(self) -> bool:
         """Whether a hop, or after the end the rest, can be judged."""
         return self._position >= self._next_end or (self.has_finished and not self.is_complete)

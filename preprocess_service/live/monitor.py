@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -33,11 +34,13 @@ from preprocess_service.live.schedule import Schedule
 from preprocess_service.live.session import Session
 from preprocess_service.logs import call_id_in_logs
 from preprocess_service.model_spec import ModelSpec
+from preprocess_service.preparation import SHORT_CHARS
 from preprocess_service.proto.wigeup.v1 import triage_pb2 as pb
 from preprocess_service.repository import ServedModel
 from preprocess_service.settings import Settings
 from preprocess_service.threads import Threads
 from preprocess_service.triton import Arrays, TritonClient
+from preprocess_service.turns import Turns
 from preprocess_service.verdict import Times
 
 logger = logging.getLogger(__name__)
@@ -69,10 +72,13 @@ class _Job:
 
 
 class Monitor:
-    """Judges all live calls; used from one event loop, arithmetic runs in threads."""
+    """Judges all live calls; used from one event loop, on which features are computed unless there is much to read."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, triton: TritonClient, threads: Threads) -> None:
-        self._settings, self._catalogue, self._triton, self._threads = settings, catalogue, triton, threads
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, triton: TritonClient, threads: Threads, turns: Turns
+    ) -> None:
+        self._settings, self._catalogue, self._triton = settings, catalogue, triton
+        self._threads, self._turns = threads, turns
         self._sessions: set[Session] = set()
         self._schedule: Schedule[Session] = Schedule(
             self._judge, settings.live_workers, settings.live_batch, settings.live_gather_s
@@ -183,7 +189,7 @@ class Monitor:
             for job in jobs:
                 job.session.fail(error)
         except TriageError as error:
-            await self._threads.run(_take_in, jobs)
+            await self._turns.run_each([job.take_in for job in jobs])
             self._told(f"{type(error).__name__}: {error}")
         total_ms = 1000 * (time.perf_counter() - started)
         for job in jobs:
@@ -200,7 +206,7 @@ class Monitor:
         for left in reversed(range(TRIES)):
             async with self._catalogue.lease(*jobs[0].session.batch_key, deadline) as served:
                 started = time.perf_counter()
-                await self._threads.run(_prepare, jobs, served)
+                await self._prepare(jobs, served)
                 audio_ms = 1000 * (time.perf_counter() - started)
                 try:
                     await self._infer(jobs, served, deadline)
@@ -211,6 +217,15 @@ class Monitor:
                 else:
                     return served, audio_ms
         raise AssertionError  # the last try returns or raises
+
+    async def _prepare(self, jobs: Sequence[_Job], served: ServedModel) -> None:
+        short: list[Callable[[], None]] = []
+        for job in jobs:
+            if job.session.call.longest_unread > SHORT_CHARS:
+                await self._threads.run(job.prepare, served)
+            else:
+                short.append(partial(job.prepare, served))
+        await self._turns.run_each(short)
 
     async def _infer(self, jobs: Sequence[_Job], served: ServedModel, deadline: Deadline) -> None:
         asked = [window for job in jobs for window in job.windows if window.tensor is not None]
@@ -252,16 +267,6 @@ class Monitor:
         elif self._trouble:
             logger.info("live calls are monitored again")
         self._trouble = trouble
-
-
-def _prepare(jobs: Sequence[_Job], served: ServedModel) -> None:
-    for job in jobs:
-        job.prepare(served)
-
-
-def _take_in(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        job.take_in()
 
 
 def _arrays(spec: ModelSpec, windows: Sequence[Window]) -> Arrays:

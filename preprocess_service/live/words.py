@@ -20,6 +20,11 @@ class Segment:
     start_s: float
     end_s: float
 
+    @property
+    def is_read(self) -> bool:
+        """Whether its words have been asked for."""
+        return "words" in vars(self)
+
     @cached_property
     def words(self) -> tuple[tuple[float, str], ...]:
         """Every morpheme, stop words too, with the moment by which it is said; costs about a millisecond, once."""
@@ -55,6 +60,12 @@ class Words:
             if len(words) >= text.TOKENS:
                 break
         return words[-text.TOKENS :]
+
+    @property
+    def longest_unread(self) -> int:
+        """Signs of the longest segment that `until` has not tokenized yet."""
+        segments = (*self._final, *([self._partial] if self._partial else []))
+        return max((len(each.text) for each in segments if not each.is_read), default=0)
 
     @property
     def are_there(self) -> bool:

@@ -142,3 +142,13 @@ def test_words_are_evidence_though_nothing_is_heard():
     live.take_in(hop)
 
     assert live.windows(hop, MULTIMODAL, made)[0].tensor is not None
+
+
+def test_knows_how_much_there_is_to_read():
+    words = Words()
+    assert words.longest_unread == 0
+    words.hear(Segment("불이 났어요", 0, 1), is_final=True)
+    words.hear(Segment("빨리 와 주세요", 1, 2), is_final=False)
+    assert words.longest_unread == len("빨리 와 주세요")
+    words.until(2, frozenset())
+    assert words.longest_unread == 0
