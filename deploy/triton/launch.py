@@ -28,9 +28,8 @@ BACKEND = HERE / "backends" / "onnxruntime"
 DEFAULT_RUNTIME_DIRECTORY = HERE.parents[1] / "build" / "triton-backends"
 WHEEL = "nvidia-pytriton"
 STUB = "triton_python_backend_stub"
-# Where inference takes the core from the one thread of the service that holds Python's lock, all its threads wait. Of
-# two cores, the service then kept one busy at most; so it goes first, and inference takes what is left, which is as
-# much as before.
+# Where inference takes the core from the service's event loop, all calls wait; so that goes first. It is one thread, and
+# leaves inference the other cores.
 CPU_NICE = 10
 LARGEST_NICE = 19
 PORT_OPTIONS = ("http", "grpc", "metrics")

@@ -123,7 +123,7 @@ class LiveLoad:
 def live_costs(loads: Sequence[LiveLoad], features_s: float, asked: float) -> LiveCosts:
     """What a message, a batch and a hop cost: so that together they cost what each of the runs did, by least squares.
 
-    `features_s` of a hop's time is arithmetic in threads, measured alone; it is no more than what a hop costs.
+    `features_s` of a hop's time is arithmetic, measured alone; it is no more than what a hop costs.
     """
     counts = np.array([(each.messages, each.batches, each.hops) for each in loads], dtype=float)
     spent_s = np.array([each.load.cpu_s(SERVICE) for each in loads])

@@ -195,4 +195,9 @@ class _Monitor:
             self._idle_workers += 1
             self._begin()
 
-        service.do(costs.batch_s / 2, lambda: service.do(costs.features_s * len(batch), ask))
+        def compute() -> None:
+            for _ in batch[1:]:
+                service.compute(costs.features_s, lambda: None)
+            service.compute(costs.features_s, ask)
+
+        service.do(costs.batch_s / 2, compute)

@@ -58,12 +58,12 @@ def _inputs(inputs: Inputs) -> str:
     shape = inputs.batcher
     figures = [
         ("unary: gRPC and event loop of the service", _ms(unary.loop_s)),
-        (f"unary: features in threads (mean of {len(unary.requests)} requests, {rows:.2f} rows each)", _ms(features_s)),
+        (f"unary: features (mean of {len(unary.requests)} requests, {rows:.2f} rows each)", _ms(features_s)),
         ("unary: load generator", _ms(unary.generator_s)),
         ("live: a message of 200 ms", _ms(live.message_s)),
         ("live: a batch of hops, in the event loop", _ms(live.batch_s)),
         ("live: a hop in it, in the event loop", _ms(live.hop_s)),
-        ("live: a hop in it, features in threads", _ms(live.features_s)),
+        ("live: a hop in it, features", _ms(live.features_s)),
         ("live: load generator, a second of a call", _ms(live.generator_s)),
         *((f"Triton: one request of {rows} rows", _ms(cost)) for rows, cost in triton.batch_s.items()),
         ("Triton: each further request of a batch", _ms(triton.request_s)),

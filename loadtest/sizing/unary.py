@@ -12,10 +12,9 @@ from loadtest.open_loop import arrivals_s
 from loadtest.sizing.engine import Act, Machine, Threads
 from loadtest.sizing.path import Node, Service, Triton, TritonCosts, UnaryCosts
 
-# A request is in the event loop when it comes, between its two visits to the threads, before Triton and after.
-# How its time there is spread over them was not measured; only how long requests wait for each other depends on it.
-LOOP_VISITS: Final = 4
-REFUSAL_VISITS: Final = 1  # of one that finds the door shut
+# A request is in the event loop when it comes, with its features, and after Triton. How its time there, less the
+# features, is spread over them was not measured; only how long requests wait for each other depends on it.
+LOOP_VISITS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -96,23 +95,17 @@ class _Run:
     def arrival(self, number: int, due_s: float) -> Act:
         service, door = self._services[number % len(self._services)]
         sample = self._chance.choice(self._costs.requests)
-        visit_s, features_s = self._costs.loop_s / LOOP_VISITS, sample.features_s / 2
+        visit_s = self._costs.loop_s / LOOP_VISITS
 
         def send() -> None:
             service.do(visit_s, come)
 
         def come() -> None:
             if not door.enter(prepare):
-                service.do(visit_s * (REFUSAL_VISITS - 1), refuse)
-
-        def refuse() -> None:
-            self._generate(lambda: None)
+                self._generate(lambda: None)  # refused
 
         def prepare() -> None:
-            service.do(features_s, lambda: service.do(visit_s, batch))
-
-        def batch() -> None:
-            service.do(features_s, lambda: service.do(visit_s, ask))
+            service.compute(sample.features_s + visit_s, ask)
 
         def ask() -> None:
             self.triton.ask(sample.rows, lambda: service.do(visit_s, answer))

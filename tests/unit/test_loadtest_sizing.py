@@ -22,7 +22,7 @@ from loadtest.sizing.demand import calls_at_once, most_at_once
 from loadtest.sizing.engine import Machine, Threads
 from loadtest.sizing.inputs import Inputs
 from loadtest.sizing.live import Rhythm, simulate_live
-from loadtest.sizing.path import LiveCosts, Node, TritonCosts, UnaryCosts, UnaryRequest, between
+from loadtest.sizing.path import LiveCosts, Node, Service, TritonCosts, UnaryCosts, UnaryRequest, between
 from loadtest.sizing.speeds import line_of_speeds
 from loadtest.sizing.unary import simulate_unary
 from preprocess_service.settings import Settings
@@ -121,6 +121,19 @@ def test_a_thread_that_slept_has_more_work_with_its_next():
     machine.run()
 
     assert ended == pytest.approx([1.25, 2.25])
+
+
+def test_a_service_looks_at_what_has_come_between_two_pieces():
+    machine, ended = Machine([1.0]), []
+    service = Service(machine)
+    for number in range(3):
+        service.compute(1.0, partial(ended.append, f"piece {number}"))
+    machine.at(0.5, lambda: service.do(0.25, partial(ended.append, "answer")))
+
+    machine.run()
+
+    assert ended == ["piece 0", "answer", "piece 1", "piece 2"]
+    assert machine.now_s == pytest.approx(3.25)
 
 
 def test_the_batcher_is_the_bulk_queue_m_m_1_with_at_most_four_served_together():
