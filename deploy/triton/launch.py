@@ -28,8 +28,8 @@ BACKEND = HERE / "backends" / "onnxruntime"
 DEFAULT_RUNTIME_DIRECTORY = HERE.parents[1] / "build" / "triton-backends"
 WHEEL = "nvidia-pytriton"
 STUB = "triton_python_backend_stub"
-# Where inference takes the core from the service's event loop, all calls wait; so that goes first. It is one thread, and
-# leaves inference the other cores.
+# Where inference takes the core from the service's event loop, all calls wait; so that goes first. It is one thread,
+# and leaves inference the other cores.
 CPU_NICE = 10
 LARGEST_NICE = 19
 PORT_OPTIONS = ("http", "grpc", "metrics")
