@@ -124,7 +124,7 @@ def test_a_thread_that_slept_has_more_work_with_its_next():
 
 
 def test_a_service_looks_at_what_has_come_between_two_pieces():
-    machine, ended = Machine([1.0]), []
+    machine, ended = Machine([1.0]), list[str]()
     service = Service(machine)
     for number in range(3):
         service.compute(1.0, partial(ended.append, f"piece {number}"))
