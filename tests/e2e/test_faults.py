@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,10 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient import grpc as triton_grpc
@@ -20,6 +23,7 @@ from tritonclient import grpc as triton_grpc
 from client import Overloaded, ServiceUnavailable, TriageClient
 from preprocess_service.contract import MODEL_FILE, Canary, Graph
 from preprocess_service.model_spec import CNN, VGG16
+from preprocess_service.proto.wigeup.v1 import triage_pb2, triage_pb2_grpc
 from tests.e2e.tiny_models import add_version, make_repository
 from tests.service_process import ServiceProcess
 from tests.triton_process import TritonProcess, wait_until
@@ -29,6 +33,7 @@ GOOD = file_bytes(speech_like(2, 8000), 8000, "WAV")
 SECRET_TRANSCRIPT = "비밀스러운문장입니다"
 GRAPH_FILES = (MODEL_FILE, VGG16.cpu.graph_file, VGG16.gpu.graph_file)
 FAST_CANARY = {"canary_interval_s": 0.2}
+CROWD = 800
 
 
 @pytest.fixture
@@ -231,6 +236,22 @@ def test_overload_is_refused_with_a_hint(triton, tmp_path):
     assert 1 <= len(refused) <= 6
     assert {each.status for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert all((each.retry_after_ms or 0) >= 50 for each in refused)
+
+
+async def test_of_a_crowd_of_short_calls_each_is_answered_or_refused(triton, tmp_path):
+    settings = {"max_in_flight": 8, "max_waiting": 8, "triton_address": triton.grpc_address}
+    with ServiceProcess(log=tmp_path / "log", **settings) as service:
+        async with grpc.aio.insecure_channel(service.address) as channel:
+            request = triage_pb2.ClassifyRequest(audio=GOOD)
+            classify = triage_pb2_grpc.TriageStub(channel).Classify
+            results = await asyncio.gather(*(classify(request) for _ in range(CROWD)), return_exceptions=True)
+            last = await classify(request)
+
+    statuses = Counter(each.code() if isinstance(each, grpc.aio.AioRpcError) else "verdict" for each in results)
+    assert set(statuses) == {"verdict", grpc.StatusCode.RESOURCE_EXHAUSTED}
+    # Those too many wait neither inside nor before the door.
+    assert statuses["verdict"] < CROWD / 2, statuses
+    assert last.audio_s == 2
 
 
 def test_neither_audio_nor_text_is_logged(client, service):
