@@ -23,8 +23,8 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 def fitting_workers(cores: int) -> int:
     """Half as many as cores, since Triton needs as much of them for live calls as the service.
 
-    Measured on two cores, before Triton gave way to the service: one worker held 386 live calls, two held 351, whose
-    batches are smaller, and took twice the memory; two answered a fifth more unary calls at saturation.
+    Measured on two cores: one worker held 386 live calls, two held 351, whose batches are smaller, and took twice the
+    memory. At 224 unary calls a second p99 was 48 ms with one; 112 with two, which leave inference no core.
     """
     return max(1, cores // 2)
 
@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     )
     # Totals of the service: each worker has its share of them, rounded up (`of_one_worker`). Connections, not requests,
     # are spread over workers, so a worker may be full while another has room.
-    feature_threads: int = Field(default_factory=usable_cores, ge=1, description="threads that compute features")
+    feature_threads: int = Field(
+        default_factory=usable_cores, ge=1, description="threads that compute features of what is long"
+    )
     max_in_flight: int = Field(32, ge=1, description="requests worked on at once; a long one counts once a minute")
     max_waiting: int = Field(
         128, ge=0, description="requests that may wait for that, counted alike; urgent: as many again"
