@@ -49,9 +49,8 @@ class Words:
 
     def until(self, at_s: float, stop_words: frozenset[str]) -> list[str]:
         """The last words that were said by then, at most as many as a window reads; tokenizes what is new."""
-        segments = [*self._final, *([self._partial] if self._partial else [])]
         words: list[str] = []
-        for segment in reversed(segments):
+        for segment in reversed(self._segments):
             if segment.start_s < at_s or segment.end_s <= at_s:
                 said = [
                     word for moment, word in segment.words if moment <= at_s + _ROUNDING_S and word not in stop_words
@@ -64,8 +63,7 @@ class Words:
     @property
     def longest_unread(self) -> int:
         """Signs of the longest segment that `until` has not tokenized yet."""
-        segments = (*self._final, *([self._partial] if self._partial else []))
-        return max((len(each.text) for each in segments if not each.is_read), default=0)
+        return max((len(each.text) for each in self._segments if not each.is_read), default=0)
 
     @property
     def are_there(self) -> bool:
@@ -74,8 +72,11 @@ class Words:
 
     def any_since(self, from_s: float, to_s: float) -> bool:
         """Whether text falls between two moments: evidence, whatever the sound is."""
-        segments = (*self._final, *([self._partial] if self._partial else []))
-        return any(each.text.strip() and each.end_s > from_s and each.start_s < to_s for each in segments)
+        return any(each.text.strip() and each.end_s > from_s and each.start_s < to_s for each in self._segments)
+
+    @property
+    def _segments(self) -> tuple[Segment, ...]:
+        return (*self._final, *([self._partial] if self._partial else []))
 
 
 _ROUNDING_S: Final = 1e-6
