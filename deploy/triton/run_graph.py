@@ -19,35 +19,29 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 if TYPE_CHECKING:
-    import onnxruntime as ort
+    from ort_session import Graph
 
 BACKEND = Path(__file__).resolve().parent / "backends" / "onnxruntime"
 
 
-def open_graph(model_file: Path, config: dict[str, Any]) -> tuple[ort.InferenceSession, ort.RunOptions]:
-    """The session that an instance of the backend on a CPU would hold; raises its Refusal by the same rules."""
+def open_graph(model_file: Path, config: dict[str, Any]) -> Graph:
+    """What an instance of the backend on a CPU would hold; raises its Refusal by the same rules."""
     sys.path.insert(0, str(BACKEND))
-    import onnxruntime as ort
-    from model_rules import Parameters, check_configuration
-    from ort_session import execution_providers, open_session, run_options, session_options
+    from ort_session import Graph
 
-    parameters = Parameters(config)
-    providers = execution_providers(config, parameters, "CPU", "0", ort.get_available_providers())
-    session = open_session(model_file, session_options(config, parameters), providers)
-    check_configuration(config, session)
-    return session, run_options(parameters)
+    return Graph(model_file, config, "CPU", "0")
 
 
-def answer(session: ort.InferenceSession, options: ort.RunOptions, request: dict[str, Any]) -> dict[str, Any]:
+def answer(graph: Graph, request: dict[str, Any]) -> dict[str, Any]:
     """Runs one request, `runs` times over, and writes the last answers."""
     folder = Path(request["inputs"])
-    feed = {each.name: np.load(folder / f"{each.name}.npy", mmap_mode="r") for each in session.get_inputs()}
+    feed = {each.name: np.load(folder / f"{each.name}.npy", mmap_mode="r") for each in graph.inputs}
     # A memory map is an array of a type of its own, which ONNX Runtime takes only as a plain view.
     plain = {name: np.asarray(array) for name, array in feed.items()}
     names, seconds, outputs = request["names"], [], []
     for _ in range(request.get("runs", 1)):
         started = time.process_time()
-        outputs = session.run(names, plain, options)
+        outputs = graph.run(names, plain)
         seconds.append(time.process_time() - started)
     for name, array in zip(names, outputs, strict=True):
         np.save(Path(request["outputs"]) / f"{name}.npy", array)
@@ -56,11 +50,11 @@ def answer(session: ort.InferenceSession, options: ort.RunOptions, request: dict
 
 def serve(model_file: Path, config: dict[str, Any], replies: TextIO) -> None:
     """Answers standard input's lines until it ends."""
-    session, options = open_graph(model_file, config)
-    print(json.dumps({"providers": session.get_providers()}), file=replies, flush=True)
+    graph = open_graph(model_file, config)
+    print(json.dumps({"providers": graph.providers}), file=replies, flush=True)
     for line in sys.stdin:
         try:
-            reply = answer(session, options, json.loads(line))
+            reply = answer(graph, json.loads(line))
         except Exception as error:  # whatever it is, it is the caller's to judge
             reply = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(reply), file=replies, flush=True)

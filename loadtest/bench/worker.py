@@ -45,13 +45,13 @@ class Worker:
         self._spec = model_spec(config["name"])
         self._contract = read_contract(folder, self._spec)
         self._questions = read_questions(questions)
-        self._session, self._options = open_graph(graph_file, config)
+        self._graph = open_graph(graph_file, config)
         self._names = [each["name"] for each in config["output"]]
         self._next = itertools.cycle(range(len(self._questions)))
 
     @property
     def providers(self) -> list[str]:
-        return list(self._session.get_providers())
+        return self._graph.providers
 
     def read(self, sentences: int) -> dict[str, Any]:
         """So many transcripts to morphemes: Java compiles what it has seen often enough, and until then takes five
@@ -115,7 +115,7 @@ class Worker:
             yield {name: np.concatenate([each[name] for each in singles]) for name in singles[0]}
 
     def _run(self, arrays: Arrays) -> list[NDArray[Any]]:
-        return list(self._session.run(self._names, arrays, self._options))
+        return self._graph.run(self._names, arrays)
 
     def _probability(self, question: Question) -> float:
         arrays = self._arrays(question)

@@ -11,6 +11,7 @@ from preprocess_service.contract import MODEL_FILE, Contract
 from preprocess_service.model_spec import Profile, ProfileName
 
 THREADS: Final = "intra_op_thread_count"
+ROW_BY_ROW: Final = "row_by_row"
 DEFAULT_THREADS: Final = "1"  # the backend's own, where a profile names no number
 # The likeliest first: what there is no time for is left out from the end.
 QUEUE_DELAYS_US: Final = (1000, 500, 2000, 5000, 0)
@@ -43,11 +44,22 @@ def with_threads(profile: Profile, count: int) -> Profile:
 
 
 def with_batch(profile: Profile, largest: int) -> Profile:
-    """Batches up to that size, warmed as the profile warms its own: every size, or the powers of two."""
-    sizes = range(1, largest + 1)
-    if profile.warm_up_batch_sizes != tuple(range(1, profile.max_batch_size + 1)):
-        sizes = [size for size in sizes if size & (size - 1) == 0 or size == largest]  # type: ignore[assignment]
-    return replace(profile, max_batch_size=largest, warm_up_batch_sizes=tuple(sizes))
+    """Batches up to that size, warmed as the profile warms its own: one row, every size, or the powers of two."""
+    sizes = tuple(range(1, largest + 1))
+    if profile.warm_up_batch_sizes == (1,):
+        sizes = (1,)
+    elif profile.warm_up_batch_sizes != tuple(range(1, profile.max_batch_size + 1)):
+        sizes = tuple(size for size in sizes if size & (size - 1) == 0 or size == largest)
+    return replace(profile, max_batch_size=largest, warm_up_batch_sizes=sizes)
+
+
+def with_rows(profile: Profile, *, together: bool) -> Profile:
+    """The rows of a batch in one run of the graph, or each in its own."""
+    parameters = {name: value for name, value in profile.parameters if name != ROW_BY_ROW}
+    if not together:
+        parameters[ROW_BY_ROW] = "true"
+    sizes = tuple(range(1, profile.max_batch_size + 1)) if together else (1,)
+    return replace(profile, parameters=tuple(parameters.items()), warm_up_batch_sizes=sizes)
 
 
 def with_graph(present: Profile, file: str, accelerator: str | None) -> Profile:
@@ -68,7 +80,8 @@ def coordinates(present: Profile, kind: ProfileName, cores: int, contract: Contr
         "batch": (with_batch(present, each) for each in batches),
         "graph": (with_graph(present, *each) for each in _graphs(present, kind, contract)),
     }
-    if kind == "cpu":  # on a GPU threads of the CPU do nothing
+    if kind == "cpu":  # on a GPU threads of the CPU do nothing, and row by row nothing is gained
+        levels["rows"] = iter([with_rows(present, together=_row_by_row(present))])
         levels["threads"] = (with_threads(present, each) for each in sorted({1, 2, cores}))
     found = (Coordinate(name, tuple(each for each in made if each != present)) for name, made in levels.items())
     return [each for each in found if each.profiles]
@@ -118,6 +131,10 @@ def threads(profile: Profile) -> str:
     return dict(profile.parameters).get(THREADS, DEFAULT_THREADS)
 
 
+def _row_by_row(profile: Profile) -> bool:
+    return ROW_BY_ROW in dict(profile.parameters)
+
+
 def _graphs(present: Profile, kind: ProfileName, contract: Contract) -> list[tuple[str, str | None]]:
     """Files with different contents by every provider; the present file under its own name."""
     other = TENSORRT if kind == "gpu" else OPENVINO
@@ -145,6 +162,7 @@ def _changes(present: Profile, other: Profile) -> dict[str, Any]:
 _TEXTS: Final[dict[Callable[[Profile], str], Callable[[Profile], object]]] = {
     lambda profile: f"{profile.instances} instance{'s' * (profile.instances > 1)}": lambda profile: profile.instances,
     lambda profile: f"{threads(profile)} threads": threads,
+    lambda profile: "row by row" if _row_by_row(profile) else "rows together": _row_by_row,
     lambda profile: f"batch {profile.max_batch_size}": lambda profile: profile.max_batch_size,
     lambda profile: f"delay {profile.max_queue_delay_us / 1000:g} ms": lambda profile: profile.max_queue_delay_us,
     lambda profile: f"{profile.graph_file} by {profile.accelerator or 'ONNX Runtime itself'}": lambda profile: (

@@ -110,7 +110,7 @@ def row_sums() -> onnx.ModelProto:
     return model([node], [("x", FLOAT, ["n", 8])], [("y", FLOAT, ["n"])], {"axes": np.array([1], np.int64)})
 
 
-def rows_seen() -> onnx.ModelProto:
+def rows_seen(axis: str = "n") -> onnx.ModelProto:
     """y = the number of rows in this run, in every element: it shows how many requests shared the run."""
     nodes = [
         helper.make_node("Shape", ["x"], ["rows"], start=0, end=1),
@@ -118,7 +118,7 @@ def rows_seen() -> onnx.ModelProto:
         helper.make_node("Sub", ["x", "x"], ["zeros"]),
         helper.make_node("Add", ["zeros", "count"], ["y"]),
     ]
-    return model(nodes, [("x", FLOAT, ["n", 8])], [("y", FLOAT, ["n", 8])])
+    return model(nodes, [("x", FLOAT, [axis, 8])], [("y", FLOAT, [axis, 8])])
 
 
 def total_and_double() -> onnx.ModelProto:

@@ -92,6 +92,16 @@ async def test_requests_of_one_batch_become_one_run_of_onnx_runtime(small_triton
     assert max(answer.as_numpy("y").max() for answer in answers) > 1
 
 
+async def test_row_by_row_every_row_has_a_run_of_its_own(small_triton: TritonProcess, small_client: Any) -> None:
+    _, executions = counts(small_client, "row_by_row")
+
+    answers = await infer_together(small_triton, "row_by_row", [{"x": rows(1 + number % 3)} for number in range(6)])
+
+    assert [answer.as_numpy("y").shape for answer in answers] == [(1 + number % 3, 8) for number in range(6)]
+    assert {float(value) for answer in answers for value in answer.as_numpy("y").flat} == {1.0}
+    assert counts(small_client, "row_by_row")[1] - executions < len(answers)  # one batch all the same
+
+
 async def test_a_failing_request_fails_alone(small_triton: TritonProcess, small_client: Any) -> None:
     indices = [0, 4, 99, 2, 1]  # the table has five rows
     _, executions = counts(small_client, "lookup")

@@ -81,6 +81,21 @@ CASES: dict[str, tuple[onnx.ModelProto, Config, str]] = {
         Config(extra=parameter("intra_op_thread_count", "two")),
         "parameter 'intra_op_thread_count': 'two'; it must be a whole number",
     ),
+    "row_by_row_axis": (
+        AFFINE,
+        Config(extra=parameter("row_by_row", "true")),
+        "input 'x': graph shape [-1, 8]; for max_batch_size > 0 the graph's first dimension must be 'batch', as",
+    ),
+    "row_by_row_alone": (
+        small.affine((2, 8)),
+        Config(
+            inputs=(Tensor("x", "2, 8"),),
+            outputs=(Tensor("y", "2, 8"),),
+            max_batch_size=0,
+            extra=parameter("row_by_row", "true"),
+        ),
+        "parameter 'row_by_row' needs max_batch_size > 0",
+    ),
     "bad_flag": (
         AFFINE,
         Config(extra=parameter("enable_mem_arena", "maybe")),

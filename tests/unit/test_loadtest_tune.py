@@ -24,7 +24,7 @@ from loadtest.tune.proposal import propose
 from loadtest.tune.server import SERVER, STUBS, profiled
 from loadtest.tune.sweep import Swept
 from preprocess_service.contract import MODEL_FILE, Canary, Contract, Graph
-from preprocess_service.model_spec import MULTIMODAL, Profile
+from preprocess_service.model_spec import LSTM, MULTIMODAL, Profile
 from tests.e2e import tiny_models
 from training.triton_config import model_config
 
@@ -86,6 +86,7 @@ def test_every_level_differs_from_the_present_setting_in_one_thing(contract: Con
             "model.onnx by openvino",
             "model.cpu.onnx by ONNX Runtime itself",
         ],
+        "rows": ["rows together"],
         "threads": ["2 threads"],
     }
 
@@ -101,10 +102,22 @@ def test_a_gpu_tries_tensorrt_and_fp16_and_no_threads(contract: Contract) -> Non
 
 @pytest.mark.parametrize(
     ("present", "largest", "sizes"),
-    [(PRESENT, 4, (1, 2, 3, 4)), (MULTIMODAL.gpu, 8, (1, 2, 4, 8)), (MULTIMODAL.gpu, 6, (1, 2, 4, 6))],
+    [
+        (LSTM.cpu, 4, (1, 2, 3, 4)),
+        (PRESENT, 4, (1,)),
+        (MULTIMODAL.gpu, 8, (1, 2, 4, 8)),
+        (MULTIMODAL.gpu, 6, (1, 2, 4, 6)),
+    ],
 )
 def test_batches_are_warmed_as_the_profile_warms_its_own(present: Profile, largest: int, sizes: tuple[int]) -> None:
     assert settings.with_batch(present, largest).warm_up_batch_sizes == sizes
+
+
+def test_rows_together_and_row_by_row_are_each_other_turned_round() -> None:
+    together = settings.with_rows(PRESENT, together=True)
+
+    assert together.warm_up_batch_sizes == tuple(range(1, PRESENT.max_batch_size + 1))
+    assert settings.with_rows(together, together=False) == PRESENT
 
 
 @pytest.mark.parametrize(

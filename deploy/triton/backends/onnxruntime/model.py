@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
-from model_rules import KNOWN_PARAMETERS, Parameters, check_configuration
-from ort_session import execution_providers, open_session, run_options, session_options
+from model_rules import KNOWN_PARAMETERS, Parameters
+from ort_session import Graph, rows_in
 
 Array = npt.NDArray[Any]
 Request = Any  # pb_utils.InferenceRequest
@@ -51,36 +50,25 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
-        parameters = Parameters(config)
-        for name in sorted(parameters.values.keys() - KNOWN_PARAMETERS):
+        for name in sorted(Parameters(config).values.keys() - KNOWN_PARAMETERS):
             pb_utils.Logger.log_warn(f"model '{config['name']}': parameter '{name}' has no effect")
         filename = config.get("default_model_filename") or "model.onnx"
-        providers = execution_providers(
+        self._graph = Graph(
+            Path(args["model_repository"], args["model_version"], filename),
             config,
-            parameters,
             args["model_instance_kind"],
             args["model_instance_device_id"],
-            ort.get_available_providers(),
         )
-        self._session = open_session(
-            Path(args["model_repository"], args["model_version"], filename),
-            session_options(config, parameters),
-            providers,
-        )
-        check_configuration(config, self._session)
-        self._run_options = run_options(parameters)
         self._batching = int(config["max_batch_size"]) > 0
         self._outputs = [entry["name"] for entry in config["output"]]
-        self._scalar_inputs = {node.name for node in self._session.get_inputs() if not node.shape}
+        self._scalar_inputs = {node.name for node in self._graph.inputs if not node.shape}
         self._scalar_outputs = {
             entry["name"]: [1] * len(entry["dims"])
-            for node in self._session.get_outputs()
+            for node in self._graph.outputs
             for entry in config["output"]
             if entry["name"] == node.name and not node.shape
         }
-        pb_utils.Logger.log_info(
-            f"{args['model_instance_name']}: {filename} on {', '.join(self._session.get_providers())}"
-        )
+        pb_utils.Logger.log_info(f"{args['model_instance_name']}: {filename} on {', '.join(self._graph.providers)}")
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         if self._batching and len(requests) > 1:
@@ -120,7 +108,7 @@ class TritonPythonModel:
         return [name for name in self._outputs if name in wanted]
 
     def _run(self, feed: dict[str, Array], names: list[str]) -> dict[str, Array]:
-        outputs = dict(zip(names, self._session.run(names, feed, self._run_options), strict=True))
+        outputs = dict(zip(names, self._graph.run(names, feed), strict=True))
         if self._batching:
             for name, array in outputs.items():
                 if array.shape[:1] != (rows_in(feed),):
@@ -137,9 +125,4 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(tensors)
 
     def finalize(self) -> None:
-        del self._session
-
-
-def rows_in(feed: Mapping[str, Array]) -> int:
-    """Rows of a batch: the first dimension of any input."""
-    return len(next(iter(feed.values())))
+        del self._graph

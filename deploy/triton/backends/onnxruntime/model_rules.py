@@ -24,6 +24,9 @@ ONNX_TYPES = {
     "TYPE_FP32": "tensor(float)",
     "TYPE_FP64": "tensor(double)",
 }
+# This backend's own: the graph is compiled for batches of one row, and the rows of a larger one follow each other.
+ROW_BY_ROW = "row_by_row"
+BATCH_AXIS = "batch"  # what a graph must call its first dimension for that
 UNSUPPORTED = ("sequence_batching", "ensemble_scheduling", "batch_input", "batch_output", "model_operations")
 KNOWN_PARAMETERS = frozenset(
     (
@@ -37,6 +40,7 @@ KNOWN_PARAMETERS = frozenset(
         "inter_op_thread_count",
         "intra_op_thread_count",
         "memory.enable_memory_arena_shrinkage",
+        ROW_BY_ROW,
         "session.use_device_allocator_for_initializers",
     )
 )
@@ -92,21 +96,27 @@ def graph_shape(node: GraphTensor) -> list[int]:
     return [dim if isinstance(dim, int) else -1 for dim in node.shape]
 
 
-def check_tensor(where: str, entry: Json, node: GraphTensor, batching: bool, exact: bool) -> None:
-    """Compare one configured tensor with the graph by the C++ backend's rules."""
+def check_tensor(where: str, entry: Json, node: GraphTensor, rows: int | None, exact: bool) -> None:
+    """Compare one configured tensor with the graph by the C++ backend's rules.
+
+    `rows` is what the graph's first dimension must be, None where there are no batches.
+    """
     if entry["data_type"] not in ONNX_TYPES:
         raise Refusal(f"{where}: data type {entry['data_type']} is not supported by this backend")
     if ONNX_TYPES[entry["data_type"]] != node.type:
         raise Refusal(f"{where}: configuration expects {entry['data_type']}, the graph provides {node.type}")
     dims = [int(dim) for dim in entry.get("reshape", entry).get("shape" if "reshape" in entry else "dims", [])]
     shape = graph_shape(node)
-    if not shape and not batching:
+    if not shape and rows is None:
         if any(dim != 1 for dim in dims):
             raise Refusal(f"{where}: scalar in the graph; the dims {dims} must all be 1")
         return
-    if batching and shape[:1] != [-1]:
-        raise Refusal(f"{where}: graph shape {shape}; for max_batch_size > 0 the graph's first dimension must be -1")
-    full = [-1, *dims] if batching else dims
+    if rows is not None and shape[:1] != [rows]:
+        rule = f"'{BATCH_AXIS}', as '{ROW_BY_ROW}' needs it" if rows == 1 else "-1"
+        raise Refusal(
+            f"{where}: graph shape {shape}; for max_batch_size > 0 the graph's first dimension must be {rule}"
+        )
+    full = dims if rows is None else [rows, *dims]
     fits = len(full) == len(shape) and all(a == b or (not exact and b == -1) for a, b in zip(full, shape, strict=True))
     if not fits:
         raise Refusal(f"{where}: dims {full} against graph shape {shape}; {dims_rule(full, shape, exact)}")
@@ -129,6 +139,9 @@ def check_configuration(config: Json, graph: Graph) -> None:
     if present:
         raise Refusal(f"'{present[0]}' is not supported by this backend")
     batching = int(config["max_batch_size"]) > 0
+    row_by_row = bool(Parameters(config).flag(ROW_BY_ROW))
+    if row_by_row and not batching:
+        raise Refusal(f"parameter '{ROW_BY_ROW}' needs max_batch_size > 0")
     inputs = {node.name: node for node in graph.get_inputs()}
     outputs = {node.name: node for node in graph.get_outputs()}
     for entry in config["input"]:
@@ -140,7 +153,8 @@ def check_configuration(config: Json, graph: Graph) -> None:
             where = f"{kind} '{entry['name']}'"
             if entry["name"] not in nodes:
                 raise Refusal(f"unexpected {where}; the graph has {', '.join(sorted(nodes))}")
-            check_tensor(where, entry, nodes[entry["name"]], batching, exact=kind == "output")
+            rows = (1 if row_by_row else -1) if batching else None
+            check_tensor(where, entry, nodes[entry["name"]], rows, exact=kind == "output")
     absent = sorted(inputs.keys() - {entry["name"] for entry in config["input"]})
     if absent:
         raise Refusal(f"missing input '{absent[0]}'; every input of the graph must be in the configuration")

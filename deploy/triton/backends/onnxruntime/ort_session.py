@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
-from model_rules import Json, Parameters, Refusal
+from model_rules import BATCH_AXIS, ROW_BY_ROW, Json, Parameters, Refusal, check_configuration
 
+Array = npt.NDArray[Any]
 Providers = list[tuple[str, dict[str, str]]]
 
 # The C++ backend's numbers for optimization.graph.level; everything else means "all".
@@ -48,6 +52,8 @@ def session_options(config: Json, parameters: Parameters) -> ort.SessionOptions:
     allocator = "session.use_device_allocator_for_initializers"
     if (value := parameters.text(allocator)) is not None:
         options.add_session_config_entry(allocator, value)
+    if parameters.flag(ROW_BY_ROW):
+        options.add_free_dimension_override_by_name(BATCH_AXIS, 1)
     return options
 
 
@@ -147,3 +153,43 @@ def open_session(path: Path, options: ort.SessionOptions, providers: Providers) 
         name, given = missing[0]
         raise Refusal(f"{name} could not start with {given}; the reason is in the server's log")
     return session
+
+
+class Graph:
+    """A graph as an instance of a model runs it."""
+
+    def __init__(self, path: Path, config: Json, kind: str, device: str) -> None:
+        """`kind` is Triton's, `CPU` or `GPU`; raises Refusal where the graph cannot be served as configured."""
+        parameters = Parameters(config)
+        providers = execution_providers(config, parameters, kind, device, ort.get_available_providers())
+        self._session = open_session(path, session_options(config, parameters), providers)
+        self._row_by_row = bool(parameters.flag(ROW_BY_ROW))
+        check_configuration(config, self._session)
+        self._options = run_options(parameters)
+
+    @property
+    def inputs(self) -> list[ort.NodeArg]:
+        return list(self._session.get_inputs())
+
+    @property
+    def outputs(self) -> list[ort.NodeArg]:
+        return list(self._session.get_outputs())
+
+    @property
+    def providers(self) -> list[str]:
+        return list(self._session.get_providers())
+
+    def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
+        """The outputs of those names, in their order."""
+        if not self._row_by_row:
+            return list(self._session.run(names, feed, self._options))
+        rows = [
+            self._session.run(names, {name: array[row : row + 1] for name, array in feed.items()}, self._options)
+            for row in range(rows_in(feed))
+        ]
+        return rows[0] if len(rows) == 1 else [np.concatenate(each) for each in zip(*rows, strict=True)]
+
+
+def rows_in(feed: Mapping[str, Array]) -> int:
+    """Rows of a batch: the first dimension of any input."""
+    return len(next(iter(feed.values())))
