@@ -114,13 +114,15 @@ _CPU_LSTM: Final = replace(
     warm_up_batch_sizes=(1, 2, 3, 4, 5, 6, 7, 8),
     parameters=tuple((name, value) for name, value in _CPU.parameters if name != "row_by_row"),
 )
-# Not the exhaustive search for convolution algorithms, which stops the server for seconds at every new shape.
+# Not the exhaustive search for convolution algorithms, which stops the server for seconds at every new shape. Two
+# instances: Triton, which must not send ahead where requests have priorities, sleeps up to half a second past the end
+# of a full batch where there is one instance only.
 _GPU: Final = Profile(
     graph_file="model.gpu.onnx",
     max_batch_size=64,
     max_queue_delay_us=2000,
     max_queue_size=4096,
-    instances=1,
+    instances=2,
     warm_up_batch_sizes=(1, 2, 4, 8, 16, 32, 64),
     parameters=(("cudnn_conv_algo_search", "1"),),
 )

@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("configs", help="write Triton's config.pbtxt files from the typed specs")
     command.add_argument("--repository", type=Path, default=ROOT / "model_repository")
+    command.add_argument(
+        "--cores", type=_at_least_two, metavar="N", help="of the machine that serves the CPU profile (default: 2)"
+    )
     command.set_defaults(run=_configs)
     return parser
 
@@ -132,6 +135,11 @@ def _positive(text: str) -> int:
     return count
 
 
+def _at_least_two(text: str) -> int:
+    """With one instance Triton's batcher stalls: deploy/triton/README.md, Traps."""
+    return max(2, _positive(text))
+
+
 def _features(arguments: argparse.Namespace) -> int:
     from training import throughput
 
@@ -177,7 +185,7 @@ def _front_end(arguments: argparse.Namespace) -> int:
 
 
 def _configs(arguments: argparse.Namespace) -> int:
-    for path in triton_config.write_configs(arguments.repository):
+    for path in triton_config.write_configs(arguments.repository, arguments.cores):
         print(path)
     return 0
 

@@ -23,8 +23,8 @@ PRIORITY_LEVELS: Final = 2
 HEADER: Final = "# Generated from preprocess_service/model_spec.py by `python -m training configs`; do not edit.\n"
 
 
-def model_config(spec: GraphSpec, profile_name: ProfileName) -> pb.ModelConfig:
-    """The configuration of a model for one kind of machine.
+def model_config(spec: GraphSpec, profile_name: ProfileName, instances: int | None = None) -> pb.ModelConfig:
+    """The configuration of a model for one kind of machine, with as many instances as the profile says if unstated.
 
     It names no instance kind: Triton then takes the GPU where there is one, and `KIND_GPU` would fail elsewhere.
     """
@@ -36,7 +36,7 @@ def model_config(spec: GraphSpec, profile_name: ProfileName) -> pb.ModelConfig:
         max_batch_size=profile.max_batch_size,
         input=[pb.ModelInput(name=each.name, data_type=data_type(each), dims=each.shape) for each in spec.inputs],
         output=[pb.ModelOutput(name=each.name, data_type=data_type(each), dims=each.shape) for each in spec.outputs],
-        instance_group=[pb.ModelInstanceGroup(count=profile.instances)],
+        instance_group=[pb.ModelInstanceGroup(count=instances or profile.instances)],
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=VERSIONS_LOADED)),
         model_warmup=[_warm_up(spec, size) for size in profile.warm_up_batch_sizes],
     )
@@ -58,14 +58,16 @@ def model_config(spec: GraphSpec, profile_name: ProfileName) -> pb.ModelConfig:
     return config
 
 
-def write_configs(repository: Path) -> list[Path]:
+def write_configs(repository: Path, cpu_instances: int | None = None) -> list[Path]:
     """Writes every profile of every model, of the front end and of its ensembles below `repository`; returns the paths.
 
-    Without that file, Triton takes config.pbtxt for a profile.
+    `cpu_instances` are those of the CPU profile, for machines of other than two cores. Without that file, Triton takes config.pbtxt for a profile.
     """
     graphs: list[GraphSpec] = [*MODELS.values(), FRONT_END]
     configs = {
-        repository / spec.name / relative: model_config(spec, profile_name)
+        repository / spec.name / relative: model_config(
+            spec, profile_name, cpu_instances if profile_name == "cpu" else None
+        )
         for spec in graphs
         for profile_name, relative in PROFILE_PATHS.items()
     }

@@ -8,6 +8,7 @@ from preprocess_service.ensemble_config import as_json, ensemble_config
 from preprocess_service.front_end import ENSEMBLES, FRONT_END
 from preprocess_service.model_spec import MODELS, GraphSpec
 from tests.triton_process import REPOSITORY_ROOT
+from training.__main__ import main
 from training.quantize import FP16_FILE
 from training.triton_config import PROFILE_PATHS, model_config, write_configs
 
@@ -23,9 +24,11 @@ ENSEMBLE_IDS = [f"{ensemble.name}-{profile}" for ensemble, profile in ENSEMBLE_C
 def test_the_committed_file_is_the_generated_message(spec, profile):
     path = REPOSITORY / spec.name / PROFILE_PATHS[profile]
 
-    committed = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
+    committed = _read(path)
 
-    assert committed == model_config(spec, profile)
+    # A machine of other cores has the CPU profile written with its own number of instances.
+    instances = committed.instance_group[0].count if profile == "cpu" else None
+    assert committed == model_config(spec, profile, instances)
 
 
 @pytest.mark.parametrize(("spec", "profile"), CASES, ids=IDS)
@@ -101,3 +104,29 @@ def test_writes_every_profile_of_every_model(tmp_path):
     written = write_configs(tmp_path)
 
     assert sorted(written) == sorted(tmp_path / name / PROFILE_PATHS[profile] for name, profile in named)
+
+
+def test_cores_of_the_machine_are_instances_of_the_cpu_profile_alone(tmp_path):
+    assert main(["configs", "--repository", str(tmp_path), "--cores", "16"]) == 0
+
+    counts = {
+        profile: {_read(tmp_path / name / path).instance_group[0].count for name in MODELS}
+        for profile, path in PROFILE_PATHS.items()
+    }
+    assert counts == {"gpu": {2}, "gpu-tensorrt": {2}, "cpu": {16}}
+
+
+@pytest.mark.parametrize(("spec", "profile"), CASES, ids=IDS)
+def test_no_model_has_a_single_instance(spec, profile):
+    """With one, and priorities, Triton's batcher stalls for half a second at a time: deploy/triton/README.md, Traps."""
+    assert sum(group.count for group in model_config(spec, profile).instance_group) > 1
+
+
+def test_a_machine_of_one_core_has_two_instances_all_the_same(tmp_path):
+    assert main(["configs", "--repository", str(tmp_path), "--cores", "1"]) == 0
+
+    assert _read(tmp_path / "multimodal" / PROFILE_PATHS["cpu"]).instance_group[0].count == 2
+
+
+def _read(path):
+    return text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
