@@ -61,7 +61,8 @@ def model_config(spec: GraphSpec, profile_name: ProfileName, instances: int | No
 def write_configs(repository: Path, cpu_instances: int | None = None) -> list[Path]:
     """Writes every profile of every model, of the front end and of its ensembles below `repository`; returns the paths.
 
-    `cpu_instances` are those of the CPU profile, for machines of other than two cores. Without that file, Triton takes config.pbtxt for a profile.
+    `cpu_instances` are those of the CPU profile, for machines of other than two cores. Without the file of a profile,
+    Triton takes config.pbtxt for it.
     """
     graphs: list[GraphSpec] = [*MODELS.values(), FRONT_END]
     configs = {

@@ -34,7 +34,7 @@ MINUTE = bytes(60 * 8000)  # mu-law: more windows than Triton takes at once
 FAST_CANARY = {"canary_interval_s": 0.2}
 # Only callers ask Triton then, after the first check, and it may take its time.
 CALLERS_ONLY = {"canary_interval_s": 3600, "triton_timeout_s": 120}
-SLOW_RUNS = 150  # of each warm-up: seconds
+SLOW_RUNS = 1200  # seconds
 
 
 def health_name(model):

@@ -38,7 +38,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
     repository = make_repository(folder / "models", "multimodal")
     for name in ("cnn", "lstm"):
         add_version(repository, name, 1)
-        load_slowly(repository, name, 50)
+        load_slowly(repository, name, 400)
     options = ("--model-control-mode", "explicit")
     with TritonProcess(repository, log=folder / "triton.log", options=options) as process:
         yield process

@@ -87,11 +87,11 @@ def add_version(
 
 
 def load_slowly(repository: Path, name: str, runs: int) -> None:
-    """Has Triton run every warm-up of the model so many times when it loads it."""
+    """Has Triton run the model so many times, in its warm-ups, when it loads it."""
     path = repository / name / "configs/cpu.pbtxt"
     config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     for warm_up in config.model_warmup:
-        warm_up.count = runs
+        warm_up.count = runs // len(config.model_warmup)
     path.write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
