@@ -67,7 +67,7 @@ def verdict(swept: Swept, proposal: Proposal | None) -> str:
     return told + (
         f"**Proposed**: {proposal.point.label}; measured anew, throughput × {proposal.point.throughput:.3f} and "
         f"latency × {proposal.point.latency:.3f}. In the profile of preprocess_service/model_spec.py, then "
-        f"`python -m training configs`:\n\n```python\n{lines}\n```"
+        f"`python -m training configs`:\n\n```text\n{lines}\n```"
     )
 
 
