@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 if TYPE_CHECKING:
-    from ort_session import Graph
+    from ort_session import RunnableGraph
 
 BACKEND = Path(__file__).resolve().parent / "backends" / "onnxruntime"
 
 
-def open_graph(model_file: Path, config: dict[str, Any]) -> Graph:
+def open_graph(model_file: Path, config: dict[str, Any]) -> RunnableGraph:
     """What an instance of the backend on a CPU would hold; raises its Refusal by the same rules."""
     sys.path.insert(0, str(BACKEND))
-    from ort_session import Graph
+    from ort_session import RunnableGraph
 
-    return Graph(model_file, config, "CPU", "0")
+    return RunnableGraph(model_file, config, "CPU", "0")
 
 
-def answer(graph: Graph, request: dict[str, Any]) -> dict[str, Any]:
+def answer(graph: RunnableGraph, request: dict[str, Any]) -> dict[str, Any]:
     """Runs one request, `runs` times over, and writes the last answers."""
     folder = Path(request["inputs"])
     feed = {each.name: np.load(folder / f"{each.name}.npy", mmap_mode="r") for each in graph.inputs}

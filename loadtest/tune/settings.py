@@ -46,7 +46,7 @@ def with_threads(profile: Profile, count: int) -> Profile:
 def with_batch(profile: Profile, largest: int) -> Profile:
     """Batches up to that size, warmed as the profile warms its own: one row, every size, or the powers of two."""
     sizes = tuple(range(1, largest + 1))
-    if profile.warm_up_batch_sizes == (1,):
+    if _row_by_row(profile):
         sizes = (1,)
     elif profile.warm_up_batch_sizes != tuple(range(1, profile.max_batch_size + 1)):
         sizes = tuple(size for size in sizes if size & (size - 1) == 0 or size == largest)

@@ -29,8 +29,8 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     made.add("affine", small.affine(), Config())
     made.add("gathered", small.affine(), Config(max_batch_size=16, queue_delay_us=QUEUE_DELAY_US))
     made.add("rows_seen", small.rows_seen(), Config(max_batch_size=16, queue_delay_us=QUEUE_DELAY_US))
-    row_by_row = 'parameters { key: "row_by_row" value { string_value: "true" } }'
-    made.add("row_by_row", small.rows_seen("batch"), Config(queue_delay_us=QUEUE_DELAY_US, extra=row_by_row))
+    row_by_row = Config(queue_delay_us=QUEUE_DELAY_US, extra=small.parameter("row_by_row", "true"))
+    made.add("row_by_row", small.rows_seen("batch"), row_by_row)
     column = Config((Tensor("x", "1", "TYPE_INT64"),), (Tensor("y", "1"),), queue_delay_us=QUEUE_DELAY_US)
     made.add("lookup", small.lookup([10.0, 11.0, 12.0, 13.0, 14.0]), column)
     made.add("difference", small.difference(), Config((Tensor("b", "8"), Tensor("a", "8"))))

@@ -57,6 +57,11 @@ class Config:
         return "\n".join(lines) + "\n"
 
 
+def parameter(name: str, value: str) -> str:
+    """A line for `Config.extra`."""
+    return f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
+
+
 @dataclass(frozen=True)
 class Repository:
     """A model repository under construction."""

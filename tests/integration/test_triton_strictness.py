@@ -11,7 +11,7 @@ from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from tests.integration import small_models as small
-from tests.integration.small_models import Config, Repository, Tensor
+from tests.integration.small_models import Config, Repository, Tensor, parameter
 
 X, Y = Tensor("x", "8"), Tensor("y", "8")
 RAGGED = Tensor("x", "8", extra="allow_ragged_batch: true")
@@ -20,10 +20,6 @@ RAGGED = Tensor("x", "8", extra="allow_ragged_batch: true")
 def accelerator(kind: str, name: str, parameters: str = "") -> str:
     listed = f'{kind}_execution_accelerator {{ name: "{name}" {parameters} }}'
     return f"optimization {{ execution_accelerators {{ {listed} }} }}"
-
-
-def parameter(name: str, value: str) -> str:
-    return f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
 
 
 AFFINE, PAIR = small.affine(), small.difference()

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 from model_rules import KNOWN_PARAMETERS, Parameters
-from ort_session import Graph, rows_in
+from ort_session import Array, RunnableGraph, rows_in
 
-Array = npt.NDArray[Any]
 Request = Any  # pb_utils.InferenceRequest
 Response = Any  # pb_utils.InferenceResponse
 Tensor = Any  # pb_utils.Tensor
@@ -53,13 +51,14 @@ class TritonPythonModel:
         for name in sorted(Parameters(config).values.keys() - KNOWN_PARAMETERS):
             pb_utils.Logger.log_warn(f"model '{config['name']}': parameter '{name}' has no effect")
         filename = config.get("default_model_filename") or "model.onnx"
-        self._graph = Graph(
+        self._graph = RunnableGraph(
             Path(args["model_repository"], args["model_version"], filename),
             config,
             args["model_instance_kind"],
             args["model_instance_device_id"],
         )
         self._batching = int(config["max_batch_size"]) > 0
+        self._joining = self._batching and not self._graph.row_by_row
         self._outputs = [entry["name"] for entry in config["output"]]
         self._scalar_inputs = {node.name for node in self._graph.inputs if not node.shape}
         self._scalar_outputs = {
@@ -71,7 +70,7 @@ class TritonPythonModel:
         pb_utils.Logger.log_info(f"{args['model_instance_name']}: {filename} on {', '.join(self._graph.providers)}")
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
-        if self._batching and len(requests) > 1:
+        if self._joining and len(requests) > 1:
             try:
                 return self._run_together(requests)
             except Exception as error:

@@ -76,6 +76,10 @@ class Parameters:
             raise Refusal(f"parameter '{name}': '{text}'; it must be true, false, 1 or 0")
         return text.lower() in ("true", "1")
 
+    @property
+    def row_by_row(self) -> bool:
+        return bool(self.flag(ROW_BY_ROW))
+
 
 class GraphTensor(Protocol):
     """An input or output of the graph, as ONNX Runtime describes it."""
@@ -139,9 +143,10 @@ def check_configuration(config: Json, graph: Graph) -> None:
     if present:
         raise Refusal(f"'{present[0]}' is not supported by this backend")
     batching = int(config["max_batch_size"]) > 0
-    row_by_row = bool(Parameters(config).flag(ROW_BY_ROW))
+    row_by_row = Parameters(config).row_by_row
     if row_by_row and not batching:
         raise Refusal(f"parameter '{ROW_BY_ROW}' needs max_batch_size > 0")
+    rows = (1 if row_by_row else -1) if batching else None
     inputs = {node.name: node for node in graph.get_inputs()}
     outputs = {node.name: node for node in graph.get_outputs()}
     for entry in config["input"]:
@@ -153,7 +158,6 @@ def check_configuration(config: Json, graph: Graph) -> None:
             where = f"{kind} '{entry['name']}'"
             if entry["name"] not in nodes:
                 raise Refusal(f"unexpected {where}; the graph has {', '.join(sorted(nodes))}")
-            rows = (1 if row_by_row else -1) if batching else None
             check_tensor(where, entry, nodes[entry["name"]], rows, exact=kind == "output")
     absent = sorted(inputs.keys() - {entry["name"] for entry in config["input"]})
     if absent:

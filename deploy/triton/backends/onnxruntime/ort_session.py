@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from model_rules import BATCH_AXIS, ROW_BY_ROW, Json, Parameters, Refusal, check_configuration
+from model_rules import BATCH_AXIS, Json, Parameters, Refusal, check_configuration
 
 Array = npt.NDArray[Any]
 Providers = list[tuple[str, dict[str, str]]]
@@ -52,7 +52,7 @@ def session_options(config: Json, parameters: Parameters) -> ort.SessionOptions:
     allocator = "session.use_device_allocator_for_initializers"
     if (value := parameters.text(allocator)) is not None:
         options.add_session_config_entry(allocator, value)
-    if parameters.flag(ROW_BY_ROW):
+    if parameters.row_by_row:
         options.add_free_dimension_override_by_name(BATCH_AXIS, 1)
     return options
 
@@ -155,7 +155,7 @@ def open_session(path: Path, options: ort.SessionOptions, providers: Providers) 
     return session
 
 
-class Graph:
+class RunnableGraph:
     """A graph as an instance of a model runs it."""
 
     def __init__(self, path: Path, config: Json, kind: str, device: str) -> None:
@@ -163,9 +163,9 @@ class Graph:
         parameters = Parameters(config)
         providers = execution_providers(config, parameters, kind, device, ort.get_available_providers())
         self._session = open_session(path, session_options(config, parameters), providers)
-        self._row_by_row = bool(parameters.flag(ROW_BY_ROW))
         check_configuration(config, self._session)
         self._options = run_options(parameters)
+        self.row_by_row = parameters.row_by_row
 
     @property
     def inputs(self) -> list[ort.NodeArg]:
@@ -181,7 +181,7 @@ class Graph:
 
     def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
         """The outputs of those names, in their order."""
-        if not self._row_by_row:
+        if not self.row_by_row:
             return list(self._session.run(names, feed, self._options))
         rows = [
             self._session.run(names, {name: array[row : row + 1] for name, array in feed.items()}, self._options)
